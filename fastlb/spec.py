@@ -1,0 +1,280 @@
+"""The frozen, validated description of everything a running fastlb does.
+
+`fastlb.config` turns a file or a mapping into a `Spec`; the supervisor hands it to every worker, and
+`fastlb.control.builder` turns it into engine objects.  Nothing here reads files, resolves names or checks
+anything: a `Spec` that exists is right.  All durations are seconds (float), all sizes bytes (int).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What a frontend or backend speaks (HAProxy's `mode`)."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A socket address: `host` and `port`, or `path` for a Unix socket.
+
+    `host` is a literal address or a name; '' as a listener means every address of both families.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        if ":" in self.host:
+            return f"[{self.host}]:{self.port}"
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificate of a listener."""
+
+    cert: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """One listening address of a frontend."""
+
+    address: Address
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; 0 turns one off. Names as in HAProxy without the `timeout` word."""
+
+    connect: float = 3.0  # to a server
+    header: float = 10.0  # the whole request head, else 408
+    client: float = 30.0  # between two reads of a request body, or writes of a response
+    server: float = 60.0  # until the response head, and between two reads of its body
+    idle: float = 75.0  # kept-alive client connection without a request
+    tunnel: float = 3600.0  # after an upgrade
+    queue: float = 5.0  # waiting for a free server
+    drain: float = 30.0  # for what is in flight when stopping
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Size limits of requests; what is over gets the status named."""
+
+    header_bytes: int = 16 * 1024  # whole head, 431
+    header_count: int = 100  # 431
+    uri: int = 8 * 1024  # 414
+    body: int = 0  # 413; 0 = unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """Changes to a message head, applied in the order remove, set, add (names are compared without case)."""
+
+    remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.set or self.add)
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Which identity fields are written towards servers, and whose incoming ones are believed.
+
+    An incoming field of a name that is on is kept (and appended to) only from a network in `trust`; otherwise
+    it is replaced. Names that are off are stripped from untrusted clients as well.
+    """
+
+    x_forwarded_for: bool = True
+    x_forwarded_proto: bool = True
+    x_forwarded_host: bool = False
+    x_forwarded_port: bool = False
+    forwarded: bool = False  # RFC 7239
+    x_request_id: bool = False
+    trust: tuple[str, ...] = ()  # networks, CIDR
+
+
+@dataclass(frozen=True, slots=True)
+class PathRewrite:
+    """`strip_prefix` first, then `replace` of the leading `replace_prefix`, then `set`, which wins over both."""
+
+    strip_prefix: str = ""
+    replace_prefix: tuple[str, str] | None = None  # (old, new)
+    set: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Answer with Location. `location` may hold {scheme} {host} {port} {path} {query} {uri}."""
+
+    location: str
+    status: int = 302  # 301 302 303 307 308
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer a fixed response."""
+
+    status: int = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Conditions (all must hold; an empty one always does) and what to do. First match wins."""
+
+    name: str = ""
+    host: tuple[str, ...] = ()  # exact 'api.example.com', wildcard '*.example.com'; without case, without port
+    path: tuple[str, ...] = ()  # exact '/a', prefix '/a/*' (also matches '/a'), glob '/a/*/c', '/img/*.png'
+    methods: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()  # (name, value); '*' = present, 'glob*' allowed
+    query: tuple[tuple[str, str], ...] = ()  # (name, value) likewise
+    source: tuple[str, ...] = ()  # networks, CIDR, of the client
+    # exactly one action
+    backend: str = ""
+    redirect: Redirect | None = None
+    respond: Respond | None = None
+    # changes
+    rewrite: PathRewrite | None = None
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What listens, and where its requests go."""
+
+    name: str
+    listen: tuple[Listen, ...]
+    mode: Mode = Mode.HTTP
+    backend: str = ""  # where no route matches; '' = 404
+    routes: tuple[Route, ...] = ()
+    redirect_https: bool = False
+    abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
+    max_connections: int = 0  # a process; 0 = unlimited
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    forwarded: Forwarded = field(default_factory=Forwarded)
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Algorithm and its options, names of ARCHITECTURE section 8 (see `fastlb.balance.algorithms()`)."""
+
+    algorithm: str = "two_choices"
+    key: str = ""  # ip | path | uri | header:NAME | cookie:NAME | query:NAME; '' = none
+    method: str = ""  # consistent_hash: ring | maglev | rendezvous | jump
+    bound: float = 0.0  # bounded load factor, > 1; 0 = off
+    panic_threshold: float = 0.5  # share of usable servers below which all are used; 0 = off
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """Active check, run by the supervisor once for all workers."""
+
+    type: str = "http"  # http | tcp
+    path: str = "/"
+    method: str = "GET"
+    host: str = ""
+    expect: tuple[tuple[int, int], ...] = ((200, 399),)  # ranges of good statuses
+    port: int = 0  # 0 = the server's
+    interval: float = 2.0
+    timeout: float = 2.0
+    rise: int = 2
+    fall: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One member of a backend. Identity over reloads: (backend, address)."""
+
+    name: str
+    address: Address
+    weight: int = 1  # 0-65535; 0 = drained
+    backup: bool = False
+    max_connections: int = 0  # 0 = the backend's
+    # socket addresses found for `address` by the supervisor: (family, sockaddr); the engine uses the first
+    resolved: tuple[tuple[int, tuple[str, int] | str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Idle server connections kept, a server and worker."""
+
+    size: int = 128
+    idle: float = 30.0  # seconds unused before closing
+    max_age: float = 0.0  # seconds since connecting; 0 = unlimited
+    max_requests: int = 0  # 0 = unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A named group of servers."""
+
+    name: str
+    servers: tuple[Server, ...]
+    mode: Mode = Mode.HTTP
+    balance: Balance = field(default_factory=Balance)
+    health_check: HealthCheck | None = None
+    max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
+    max_queue: int = 0  # waiting requests a worker; 0 = unlimited
+    retries: int = 2  # 0-3, on different servers
+    slow_start: float = 0.0  # seconds of ramp after a server came back
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    pool: Pool = field(default_factory=Pool)
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Access and error log targets."""
+
+    access: str = "stdout"  # stdout | stderr | a file | syslog:udp://host:514 | syslog:unix:/dev/log | off
+    format: str = "json"  # json | httplog | combined
+    level: str = "info"  # debug | info | warning | error; of the error log, written to stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Admin listener; '' = none."""
+
+    listen: Address | None = None
+    socket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """Process-wide settings."""
+
+    workers: int = 1  # processes; 0 = the engine runs inside the supervisor
+    max_connections: int = 0  # a worker; 0 = derived from the descriptor limit
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole configuration."""
+
+    frontends: tuple[Frontend, ...]
+    backends: tuple[Backend, ...]
+    global_: Global = field(default_factory=Global)
+    log: Log = field(default_factory=Log)
+    admin: Admin = field(default_factory=Admin)
+    source: str = ""  # file it came from, for messages
