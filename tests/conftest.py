@@ -1,0 +1,47 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers import Program
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Program]]:
+    """Starts programs (arguments of `tests.helpers.Program`) and stops them after the test, last one first."""
+    running: list[Program] = []
+
+    def begin(*args: Any, **kwargs: Any) -> Program:
+        program = Program(*args, **kwargs)
+        running.append(program)
+        return program
+
+    yield begin
+    for program in reversed(running):
+        program.stop()
+    for program in running:  # shown by pytest beside a failed test
+        print(f"--- {' '.join(program.argv)} (status {program.process.returncode})\n{program.output}")
+
+
+def _live() -> dict[str, int]:
+    try:
+        from fastlb._core.debug import debug_build, live_objects
+    except ImportError:  # not built; the tests that need it say so themselves
+        return {}
+    return {kind: count for kind, count in live_objects().items() if count} if debug_build() else {}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_alive() -> Iterator[None]:
+    """In a debug build a test fails that leaves engine objects of this process alive."""
+    before = _live()
+    yield
+    if _live() != before:
+        gc.collect()  # what only a cycle keeps is not lost
+        left = _live()
+        assert left == before, f"engine objects alive after the test: {left}, before it: {before}"
