@@ -195,7 +195,7 @@ class Program:
         wait_until(ready, timeout, f"{self.argv[0]} listening on {address}")
         return self
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends a signal to the program itself, not to its children."""
         self.process.send_signal(number)
 
