@@ -115,6 +115,15 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int ep, int op, int fd, epoll_event* ev)
     int epoll_wait(int ep, epoll_event* events, int n, int timeout)
 
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    enum:
+        CLOCK_MONOTONIC
+        CLOCK_REALTIME
+    int clock_gettime(int clock, timespec* t)
+
 cdef extern from "<sys/timerfd.h>" nogil:
     struct itimerspec:
         timespec it_interval
@@ -125,15 +134,6 @@ cdef extern from "<sys/timerfd.h>" nogil:
         TFD_TIMER_ABSTIME
     int timerfd_create(int clock, int flags)
     int timerfd_settime(int fd, int flags, const itimerspec* new, itimerspec* old)
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    enum:
-        CLOCK_MONOTONIC
-        CLOCK_REALTIME
-    int clock_gettime(int clock, timespec* t)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
