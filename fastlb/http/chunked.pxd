@@ -1,4 +1,5 @@
-# Chunked transfer coding (RFC 9112 section 7.1), strict: extensions by the grammar, CRLF only, bounded lines, checked trailers.
+# Chunked transfer coding (RFC 9112 section 7.1), strict: extensions by the grammar, CRLF only, bounded lines, checked
+# trailers.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 ctypedef struct Chunked:
@@ -8,8 +9,16 @@ ctypedef struct Chunked:
     uint8_t flags
     uint16_t line               # bytes of the line being read (size line with extensions, or trailer line)
     uint16_t trailers           # bytes of the trailer section so far
+    uint32_t excess             # extension bytes not yet made up for by body bytes
     uint64_t left               # of the current chunk
     uint64_t total              # decoded bytes so far
+    char name[24]               # trailer name being read, as far as it can be one that is refused
+
+cdef enum:
+    CHUNK_DIGITS_MAX = 16       # hexadecimal digits of a size, leading zeros included
+    CHUNK_LINE_MAX = 4096       # bytes of one size line with its extensions
+    CHUNK_EXCESS_MAX = 16384    # see chunked.pyx
+    TRAILERS_MAX = 8192         # bytes of the trailer section
 
 cdef enum ChunkEvent:
     CHUNK_ERROR = -1

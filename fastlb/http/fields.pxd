@@ -6,7 +6,8 @@ cdef enum:
     MAX_FIELDS = 256            # capacity; the limit in force is HeadLimits.count
 
 # Names that fastlb reads itself; everything else is FIELD_OTHER.
-cdef enum FieldId:
+# FieldId. Without a name, because Cython takes no value of a named enum as an index.
+cdef enum:
     FIELD_OTHER = 0
     FIELD_HOST
     FIELD_CONNECTION
@@ -36,7 +37,9 @@ cdef enum FieldId:
     FIELD_RETRY_AFTER
     FIELD_CONTENT_TYPE
     FIELD_HTTP2_SETTINGS
-    FIELD_IDS
+    FIELD_AUTHORIZATION
+    FIELD_X_REAL_IP
+    FIELD_IDS                   # at most 32: they index `seen` and are bits of `repeated`
 
 # One field line: offsets from the first byte of the head. The line itself is
 # [line, line_end), line_end pointing after its CRLF, so runs of kept lines can be copied in one go.
@@ -49,6 +52,8 @@ ctypedef struct Field:
     uint8_t flags               # FIELD_HOP: must not be forwarded (RFC 9110 section 7.6.1)
 
 cdef enum:
+    # Also set on names that a CGI-style server cannot tell from one of the names above, such as Content_Length or
+    # X_Forwarded_For: they must not be forwarded either.
     FIELD_HOP = 1
 
 ctypedef struct HeadLimits:
@@ -95,6 +100,51 @@ cdef enum Reason:
     REASON_CHUNK_END
     REASON_TRAILER
     REASON_UPGRADE
+    REASON_CONNECTION           # Connection lists more names than a sender has any use for
+    REASON_TE_UNKNOWN           # 501: well-formed, but a coding besides chunked
     REASON_COUNT
 
 cdef const char* reason_text(int reason) noexcept nogil
+
+
+# --- shared by the two head parsers ------------------------------------------------------------------------------------
+
+cdef enum FieldState:
+    FIELDS_LINE = 0             # at the first byte of a line
+    FIELDS_NAME
+    FIELDS_SPACE                # after the colon
+    FIELDS_VALUE
+
+# Where the scan of a field section stands. The line being read lives in fields[nfields], which is why a copy of a
+# half-read head has to take one field more than nfields.
+ctypedef struct FieldScan:
+    Field* fields
+    uint16_t* seen
+    uint32_t repeated
+    uint32_t pos
+    uint32_t start              # first byte of the line being read
+    uint32_t limit              # fields allowed, at most MAX_FIELDS
+    uint16_t nfields
+    uint8_t state               # FieldState
+    uint8_t reason
+
+# Field lines up to and including the empty line: 1 when done, PARSE_MORE, or PARSE_ERROR with s.reason. O(new bytes).
+cdef int scan_fields(FieldScan* s, const char* buf, uint32_t n) noexcept nogil
+# FieldId of a name of tchars; case-insensitive, O(1).
+cdef int field_id(const char* name, size_t n) noexcept nogil
+# FieldId of the known name that `name` could be taken for once every tchar besides letters and digits is read as '-'
+# (what CGI, WSGI and their like do to names), or FIELD_OTHER. Not for names that are known themselves.
+cdef int field_lookalike(const char* name, size_t n) noexcept nogil
+# 1 when the two names are the same without regard to case.
+cdef bint name_equal(const char* a, size_t an, const char* b, size_t bn) noexcept nogil
+
+cdef enum ConnectionOption:
+    CONNECTION_CLOSE = 1
+    CONNECTION_KEEP_ALIVE = 2
+    CONNECTION_UPGRADE = 4
+    CONNECTION_NAMES = 8        # names of other fields
+
+# Reads every Connection field and sets FIELD_HOP on the fields they name: a set of ConnectionOption, or -1 when they
+# list more names than CONNECTION_NAMES_MAX.
+cdef int connection_options(Field* fields, uint32_t nfields, const uint16_t* seen, bint repeated,
+                            const char* buf) noexcept nogil

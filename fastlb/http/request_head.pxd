@@ -38,13 +38,14 @@ ctypedef struct RequestHead:
     uint8_t reason              # Reason, when refused
     uint16_t status             # 400 414 431 501 505, when refused
     uint16_t nfields
+    uint32_t repeated           # bit FieldId: more than one such field
     uint16_t seen[32]           # by FieldId: 1 + index of the first such field, 0 = absent
     uint64_t content_length
     uint32_t length             # bytes of the whole head with its last CRLF; leading empty lines included
     Span line                   # request line without CRLF, as received (for the log)
     Span verb                   # method token
     Span target                 # as received
-    Span path                   # of the target, without query; for OPTIONS * the '*'; empty path of absolute form: len 0
+    Span path                   # of the target, without query; of OPTIONS * the '*'; empty in absolute form: len 0
     Span query                  # without '?'
     Span host                   # effective host without port, as received: authority of the absolute form, else Host
     Span authority              # effective host with port

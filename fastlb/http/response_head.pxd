@@ -17,6 +17,7 @@ ctypedef struct ResponseHead:
     uint8_t reason              # Reason, when refused
     uint16_t status
     uint16_t nfields
+    uint32_t repeated           # bit FieldId: more than one such field
     uint16_t seen[32]
     uint64_t content_length
     uint32_t length
