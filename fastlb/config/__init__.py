@@ -1,0 +1,8 @@
+"""Configuration: a TOML file, a text or a mapping becomes a `fastlb.spec.Spec`, or a list of all that is wrong."""
+
+from __future__ import annotations
+
+from .reader import Report, check_file, check_mapping, check_text, load, parse
+from .schema import json_schema
+
+__all__ = ["Report", "check_file", "check_mapping", "check_text", "json_schema", "load", "parse"]

@@ -1,0 +1,271 @@
+"""Checks across tables: references, duplicates, options that exclude or need each other.
+
+Every check yields findings with paths of the model. Where a part was wrong and has been taken out, the model shows
+less than the user wrote: `wrote` asks the user's own text before something is called missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fastlb.spec import Address
+
+from .convert import server_names
+from .model import Config
+from .models_backends import BackendTable
+from .models_frontends import FrontendTable, RouteTable
+from .models_rules import HeaderRulesTable
+from .paths import Path, dotted
+from .shadow import swallowed
+from .structure import Finding, Structure, value_at
+from .suggest import listed, nearest
+from .support import unsupported
+from .syntax import HASH_KEYS
+
+_ACTIONS = ("backend", "redirect", "respond")
+# Responses that have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
+_BODILESS = (204, 205, 304)
+
+
+def check(structure: Structure) -> list[Finding]:
+    """All findings, in the user's own paths."""
+    checker = _Checker(structure)
+    found = [
+        *checker.frontends(),
+        *checker.backends(),
+        *checker.listeners(),
+        *unsupported(structure.model),
+    ]
+    return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
+
+
+class _Checker:
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        self._config: Config = structure.model
+        there, backends = value_at(structure.raw, ("backends",))
+        # Names count even where the table itself is wrong: one mistake, one message.
+        self._backend_names = [str(name) for name in backends] if isinstance(backends, dict) else []
+        self._backends_readable = not there or isinstance(backends, dict)
+        self._used: set[str] = set()
+
+    def wrote(self, path: Path, key: str) -> bool:
+        """Whether the user's table at this path of the model holds the key, right or wrong."""
+        there, value = value_at(self._structure.raw, (*self._structure.original(path), key))
+        return there and value not in ("", [], {})
+
+    # frontends and routes
+
+    def frontends(self) -> Iterator[Finding]:
+        if not self._config.frontends and not self.wrote((), "frontends"):
+            yield Finding(("frontends",), "there is no frontend, so nothing would listen", missing=True)
+        for name, frontend in self._config.frontends.items():
+            path: Path = ("frontends", name)
+            if not frontend.listen and not self.wrote(path, "listen"):
+                yield Finding((*path, "listen"), "this key is needed: an address to listen on", missing=True)
+            yield from self._reference((*path, "backend"), frontend.backend, frontend.mode)
+            yield from _rule_checks(path, frontend.request_headers, frontend.response_headers)
+            for index, route in enumerate(frontend.routes):
+                yield from self._route((*path, "routes", index), route, frontend)
+            yield from self._shadowed(path, frontend)
+            if not any((frontend.redirect_https, self.wrote(path, "backend"), self.wrote(path, "routes"))):
+                yield Finding(
+                    path, "has neither backend nor routes: every request gets 404", warning=True, missing=True
+                )
+
+    def _reference(self, path: Path, name: str, mode: str) -> Iterator[Finding]:
+        if not name:
+            return
+        self._used.add(name)
+        if name in self._config.backends:
+            other = self._config.backends[name].mode
+            if other != mode:
+                yield Finding(path, f"the frontend's mode is {mode}, this backend's is {other}")
+        elif self._backends_readable and name not in self._backend_names:
+            if self._backend_names:
+                guess = nearest(name, self._backend_names)
+                known = "" if guess else f"; there are {_some(self._backend_names)}"
+                yield Finding(path, f"there is no backend of this name{known}", guess)
+            else:
+                yield Finding(path, f"there is no backend of this name; add [backends.{dotted((name,))}]")
+
+    def _route(self, path: Path, route: RouteTable, frontend: FrontendTable) -> Iterator[Finding]:
+        yield from self._reference((*path, "backend"), route.backend, frontend.mode)
+        actions = [action for action in _ACTIONS if self.wrote(path, action)]
+        if not actions:
+            yield Finding(path, f"a route needs an action: {listed(_ACTIONS)}", missing=True)
+        elif len(actions) > 1:
+            yield Finding((*path, actions[1]), f"a route has exactly one action, and this one has {_and(actions)}")
+        yield from _rule_checks(path, route.request_headers, route.response_headers)
+        if route.rewrite and not (route.rewrite.strip_prefix or route.rewrite.replace_prefix or route.rewrite.set):
+            if not any(self.wrote((*path, "rewrite"), key) for key in ("strip_prefix", "replace_prefix", "set")):
+                yield Finding((*path, "rewrite"), "names no change of the path", warning=True)
+        elif route.rewrite and route.rewrite.set and (route.rewrite.strip_prefix or route.rewrite.replace_prefix):
+            yield Finding((*path, "rewrite", "set"), "wins over the prefixes, which have no effect", warning=True)
+        if actions and "backend" not in actions:
+            for key, used in (("rewrite", route.rewrite is not None), ("request_headers", _any(route.request_headers))):
+                if used:
+                    yield Finding((*path, key), f"has no effect where the action is {actions[0]}", warning=True)
+        if route.respond:
+            yield from _response_checks((*path, "respond"), route)
+
+    def _shadowed(self, path: Path, frontend: FrontendTable) -> Iterator[Finding]:
+        for index, earlier in swallowed(frontend.routes):
+            first = self._structure.original((*path, "routes", earlier))
+            yield Finding(
+                (*path, "routes", index),
+                f"can never match: {dotted(first)} takes every such request before",
+                warning=True,
+                missing=True,
+            )
+
+    # backends
+
+    def backends(self) -> Iterator[Finding]:
+        for name, backend in self._config.backends.items():
+            path: Path = ("backends", name)
+            if not backend.servers and not self.wrote(path, "servers"):
+                yield Finding((*path, "servers"), "this key is needed: a backend has at least one server", missing=True)
+            yield from _rule_checks(path, backend.request_headers, backend.response_headers)
+            yield from self._balance((*path, "balance"), backend)
+            yield from _server_checks((*path, "servers"), backend)
+            yield from self._health_check((*path, "health_check"), backend)
+            limited = backend.max_connections or any(server.max_connections for server in backend.servers)
+            if backend.max_queue and not limited:
+                yield Finding(
+                    (*path, "max_queue"), "has no effect without max_connections: nothing waits", warning=True
+                )
+        # After the frontends, which mark what they use
+        for name in self._backend_names:
+            if name not in self._used and self._config.frontends:
+                yield Finding(
+                    ("backends", name), "no frontend and no route uses this backend", warning=True, missing=True
+                )
+
+    def _balance(self, path: Path, backend: BackendTable) -> Iterator[Finding]:
+        balance = backend.balance
+        if balance.algorithm != "consistent_hash":
+            if not self.wrote(path, "algorithm") and self.wrote(path, "key") and balance.key:
+                yield Finding(path, 'a key needs algorithm = "consistent_hash"', missing=True)
+                return
+            for key in ("key", "method", "bound"):
+                if self.wrote(path, key) and getattr(balance, key):
+                    yield Finding((*path, key), f"is only for consistent_hash, not for {balance.algorithm}")
+            return
+        if not self.wrote(path, "key"):
+            yield Finding(
+                path,
+                f"consistent_hash needs a key: {listed(HASH_KEYS)}; "
+                'for example { algorithm = "consistent_hash", key = "ip" }',
+            )
+        if balance.method == "jump" and any(server.weight != 1 for server in backend.servers):
+            yield Finding((*path, "method"), "jump has no weights; every server gets the same share", warning=True)
+
+    def _health_check(self, path: Path, backend: BackendTable) -> Iterator[Finding]:
+        check = backend.health_check
+        if check is None:
+            return
+        if check.type == "tcp":
+            for key in ("path", "method", "host", "expect"):
+                if self.wrote(path, key):
+                    yield Finding((*path, key), 'is only for type = "http"')
+        for key, value in (("interval", check.interval), ("timeout", check.timeout)):
+            if not value:
+                yield Finding((*path, key), "must be more than 0")
+        if check.port and any(server.address.path for server in backend.servers):
+            yield Finding((*path, "port"), "has no effect on servers on Unix sockets", warning=True)
+
+    # listeners of all frontends and of the admin interface
+
+    def listeners(self) -> Iterator[Finding]:
+        seen: list[tuple[Address, Path]] = []
+        for address, path in self._addresses():
+            for other, first in seen:
+                if _same_listener(address, other):
+                    place = dotted(self._structure.original(first))
+                    what = "is already listened on" if address == other else f"overlaps {other}"
+                    yield Finding(path, f"{what} by {place}" if address == other else f"{what} of {place}")
+                    break
+            else:
+                seen.append((address, path))
+
+    def _addresses(self) -> Iterator[tuple[Address, Path]]:
+        for name, frontend in self._config.frontends.items():
+            for index, listener in enumerate(frontend.listen):
+                yield listener.address, ("frontends", name, "listen", index, "address")
+        if self._config.admin.listen is not None:
+            yield self._config.admin.listen, ("admin", "listen")
+
+
+def _same_listener(one: Address, other: Address) -> bool:
+    """Whether two sockets would share connections. One address beside every address does not: the kernel prefers it."""
+    if one.path or other.path:
+        return one.path == other.path
+    if one.port == 0 or one.port != other.port:  # port 0 takes a free one each time
+        return False
+    everywhere = ("", "0.0.0.0", "::")
+    if one.host in everywhere and other.host in everywhere:
+        return one.host == other.host or "" in (one.host, other.host)
+    return one.host == other.host
+
+
+def _server_checks(path: Path, backend: BackendTable) -> Iterator[Finding]:
+    names: dict[str, int] = {}
+    addresses: dict[Address, int] = {}
+    for index, (name, server) in enumerate(zip(server_names(backend.servers), backend.servers, strict=True)):
+        if server.address in addresses:
+            yield Finding((*path, index, "address"), f"server [{addresses[server.address]}] has the same address")
+        elif name in names:
+            yield Finding((*path, index, "name"), f"server [{names[name]}] has the same name")
+        addresses.setdefault(server.address, index)
+        names.setdefault(name, index)
+    if backend.servers and all(server.weight == 0 for server in backend.servers):
+        yield Finding(path, "every server has weight 0: no request can be served", warning=True, missing=True)
+
+
+def _rule_checks(path: Path, request: HeaderRulesTable, response: HeaderRulesTable) -> Iterator[Finding]:
+    for key, rules in (("request_headers", request), ("response_headers", response)):
+        yield from _repeated((*path, key, "set"), rules.set)
+        yield from _repeated((*path, key, "remove"), rules.remove)
+        names = {name.lower() for name in rules.set}
+        for name in rules.add:
+            if key == "request_headers" and name.lower() == "host":
+                yield Finding((*path, key, "add", name), "a request has exactly one Host; use set")
+        for index, name in enumerate(rules.remove):
+            if key == "request_headers" and name.lower() == "host":
+                yield Finding((*path, key, "remove", index), "a request has exactly one Host; use set to change it")
+            elif name.lower() in names:
+                yield Finding((*path, key, "remove", index), "set removes the old fields anyway", warning=True)
+
+
+def _repeated(path: Path, names: Iterable[str]) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for index, name in enumerate(names):
+        if name.lower() in seen:
+            last: str | int = index if path[-1] == "remove" else name
+            yield Finding((*path, last), f"the same header as {seen[name.lower()]}; names are compared without case")
+        seen.setdefault(name.lower(), name)
+
+
+def _response_checks(path: Path, route: RouteTable) -> Iterator[Finding]:
+    respond = route.respond
+    assert respond is not None
+    if respond.status in _BODILESS and respond.body:
+        yield Finding((*path, "body"), f"a response with status {respond.status} has no body")
+    for name in respond.headers:
+        if name.lower() == "content-type":
+            yield Finding((*path, "headers", name), "use content_type")
+    yield from _repeated((*path, "headers"), respond.headers)
+
+
+def _any(rules: HeaderRulesTable) -> bool:
+    return bool(rules.remove or rules.set or rules.add)
+
+
+def _some(names: list[str], count: int = 8) -> str:
+    text = ", ".join(dotted((name,)) for name in names[:count])
+    return text + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def _and(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

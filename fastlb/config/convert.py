@@ -1,0 +1,181 @@
+"""From the model of a configuration that has passed every check to the frozen `Spec`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastlb import spec
+
+from .cpus import usable_cpus
+from .model import Config
+from .models_backends import BackendTable, HealthCheckTable, ServerTable
+from .models_frontends import FrontendTable, RouteTable
+from .models_global import LimitsTable, TimeoutsTable
+from .models_rules import HeaderRulesTable
+
+
+def to_spec(config: Config, source: str = "") -> spec.Spec:
+    """Never fails: whatever could be wrong has been found before."""
+    return spec.Spec(
+        frontends=tuple(_frontend(config, name, table) for name, table in config.frontends.items()),
+        backends=tuple(_backend(config, name, table) for name, table in config.backends.items()),
+        global_=spec.Global(
+            workers=usable_cpus() if isinstance(config.global_.workers, str) else config.global_.workers,
+            max_connections=config.global_.max_connections,
+        ),
+        log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
+        admin=spec.Admin(listen=config.admin.listen, socket=config.admin.socket),
+        source=source,
+    )
+
+
+def server_names(servers: list[ServerTable]) -> list[str]:
+    """The name of each server. Where none is given it is the address; of a Unix socket the name of the file, because
+    the access log separates backend and server with a slash."""
+    names: list[str] = []
+    given = {server.name for server in servers if server.name}
+    for server in servers:
+        name = server.name
+        if not name:
+            name = str(server.address)
+            if server.address.path:
+                name = base = server.address.path.rpartition("/")[2]
+                number = 2
+                while name in given or name in names:
+                    name = f"{base}-{number}"
+                    number += 1
+        names.append(name)
+    return names
+
+
+def _overridden(general: TimeoutsTable | LimitsTable, own: TimeoutsTable | LimitsTable) -> dict[str, Any]:
+    """Key by key: what the table itself sets, else what the general one sets (or its default)."""
+    return {
+        name: getattr(own if name in own.model_fields_set else general, name) for name in type(general).model_fields
+    }
+
+
+def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
+    forwarded = table.forwarded.model_dump()
+    forwarded["trust"] = tuple(table.forwarded.trust)
+    return spec.Frontend(
+        name=name,
+        listen=tuple(
+            spec.Listen(
+                address=listener.address,
+                tls=spec.Tls(cert=listener.tls.cert, key=listener.tls.key) if listener.tls else None,
+            )
+            for listener in table.listen
+        ),
+        mode=spec.Mode(table.mode),
+        backend=table.backend,
+        routes=tuple(_route(route) for route in table.routes),
+        redirect_https=table.redirect_https,
+        abort_on_close=table.abort_on_close,
+        max_connections=table.max_connections,
+        timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
+        limits=spec.Limits(**_overridden(config.limits, table.limits)),
+        forwarded=spec.Forwarded(**forwarded),
+        request_headers=_rules(table.request_headers),
+        response_headers=_rules(table.response_headers),
+    )
+
+
+def _route(table: RouteTable) -> spec.Route:
+    return spec.Route(
+        name=table.name,
+        host=tuple(table.host),
+        path=tuple(table.path),
+        methods=tuple(table.methods),
+        headers=tuple(table.headers.items()),
+        query=tuple(table.query.items()),
+        source=tuple(table.source),
+        backend=table.backend,
+        redirect=spec.Redirect(location=table.redirect.location, status=table.redirect.status)
+        if table.redirect
+        else None,
+        respond=spec.Respond(
+            status=table.respond.status,
+            body=table.respond.body,
+            content_type=table.respond.content_type,
+            headers=tuple(table.respond.headers.items()),
+        )
+        if table.respond
+        else None,
+        rewrite=spec.PathRewrite(
+            strip_prefix=table.rewrite.strip_prefix,
+            replace_prefix=table.rewrite.replace_prefix,
+            set=table.rewrite.set,
+        )
+        if table.rewrite
+        else None,
+        request_headers=_rules(table.request_headers),
+        response_headers=_rules(table.response_headers),
+    )
+
+
+def _rules(table: HeaderRulesTable) -> spec.HeaderRules:
+    return spec.HeaderRules(
+        remove=tuple(table.remove),
+        set=tuple(table.set.items()),
+        add=tuple((name, value) for name, values in table.add.items() for value in values),
+    )
+
+
+def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
+    balance = table.balance
+    hashed = balance.algorithm == "consistent_hash"
+    return spec.Backend(
+        name=name,
+        servers=tuple(
+            spec.Server(
+                name=server_name,
+                address=server.address,
+                weight=server.weight,
+                backup=server.backup,
+                max_connections=server.max_connections,
+            )
+            for server_name, server in zip(server_names(table.servers), table.servers, strict=True)
+        ),
+        mode=spec.Mode(table.mode),
+        balance=spec.Balance(
+            algorithm=balance.algorithm,
+            key=balance.key,
+            method=(balance.method or "maglev") if hashed else "",
+            bound=balance.bound or 0.0,
+            panic_threshold=balance.panic_threshold,
+        ),
+        health_check=_health_check(table.health_check),
+        max_connections=table.max_connections,
+        max_queue=table.max_queue,
+        retries=table.retries,
+        slow_start=table.slow_start,
+        timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
+        pool=spec.Pool(
+            size=table.pool.size,
+            idle=table.pool.idle,
+            max_age=table.pool.max_age,
+            max_requests=table.pool.max_requests,
+        ),
+        request_headers=_rules(table.request_headers),
+        response_headers=_rules(table.response_headers),
+    )
+
+
+def _health_check(table: HealthCheckTable | None) -> spec.HealthCheck | None:
+    if table is None:
+        return None
+    return replace(
+        spec.HealthCheck(),
+        type=table.type,
+        path=table.path,
+        method=table.method,
+        host=table.host,
+        expect=tuple(table.expect),
+        port=table.port,
+        interval=table.interval,
+        timeout=table.timeout,
+        rise=table.rise,
+        fall=table.fall,
+    )

@@ -1,0 +1,24 @@
+"""The whole file as one model."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+from .models_backends import BackendTable
+from .models_frontends import FrontendTable
+from .models_global import AdminTable, GlobalTable, LimitsTable, LogTable, TimeoutsTable
+from .types import Name, Table, option
+
+
+class Config(Table):
+    """Configuration of fastlb."""
+
+    model_config = ConfigDict(title="fastlb configuration")
+
+    global_: GlobalTable = option(GlobalTable, "The process as a whole.", alias="global")
+    admin: AdminTable = option(AdminTable, "Where the program itself is watched and steered.")
+    log: LogTable = option(LogTable, "Access and error log.")
+    timeouts: TimeoutsTable = option(TimeoutsTable, "How long to wait; a frontend or backend can override any of them.")
+    limits: LimitsTable = option(LimitsTable, "How large a request may be; a frontend can override any of them.")
+    frontends: dict[Name, FrontendTable] = option(dict, "What listens, by name.")
+    backends: dict[Name, BackendTable] = option(dict, "Groups of servers, by name.")

@@ -1,0 +1,136 @@
+"""Tables of where requests go: backends, their servers, balancing, health checks, pools."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from fastlb import spec
+
+from . import units
+from .models_frontends import Mode
+from .models_global import TimeoutsTable
+from .models_rules import HeaderRulesTable
+from .suggest import ALGORITHM_ALIASES
+from .types import (
+    CheckHost,
+    CheckPath,
+    Count,
+    Duration,
+    HashKey,
+    Method,
+    Name,
+    ServerAddress,
+    Share,
+    StatusRanges,
+    Table,
+    choice,
+    many,
+    option,
+    shorthand,
+)
+
+ALGORITHMS = (
+    "round_robin",
+    "weighted_round_robin",
+    "least_connections",
+    "two_choices",
+    "least_time",
+    "random",
+    "ip_hash",
+    "consistent_hash",
+    "first",
+)
+HASH_METHODS = ("maglev", "ring", "rendezvous", "jump")
+MAX_WEIGHT = 65535
+
+_BALANCE = spec.Balance()
+_CHECK = spec.HealthCheck()
+_POOL = spec.Pool()
+
+Algorithm = Annotated[str, *choice(*ALGORITHMS, aliases=ALGORITHM_ALIASES)]
+
+
+class BalanceTable(Table):
+    """Which server gets the next request."""
+
+    algorithm: Algorithm = option(_BALANCE.algorithm, "Name of the algorithm.")
+    key: HashKey = option("", "consistent_hash: what is hashed: ip, path, uri, header:NAME, cookie:NAME or query:NAME.")
+    method: Annotated[str, *choice(*HASH_METHODS, aliases={"ketama": "ring", "hrw": "rendezvous"})] = option(
+        "", "consistent_hash: the table; maglev if none is named.", shown="maglev"
+    )
+    bound: Annotated[float, Field(gt=1, le=100)] | None = option(
+        None, "consistent_hash: no server gets more than this many times the average of requests in flight."
+    )
+    panic_threshold: Share = option(
+        _BALANCE.panic_threshold, "Share of usable servers below which all are used. 0 = never.", shown="50%"
+    )
+
+
+Balance = Annotated[
+    BalanceTable, BeforeValidator(shorthand("algorithm"), json_schema_input_type=Algorithm | BalanceTable)
+]
+
+
+class HealthCheckTable(Table):
+    """Servers are asked at intervals whether they work."""
+
+    type: Annotated[str, *choice("http", "tcp", aliases={"https": "http", "connect": "tcp"})] = option(
+        _CHECK.type, "http: a request; tcp: a connection."
+    )
+    path: CheckPath = option(_CHECK.path, "http: what is requested.")
+    method: Method = option(_CHECK.method, "http: the method.")
+    host: CheckHost = option("", "http: the Host header; '' = the server's address.")
+    expect: StatusRanges = option(
+        lambda: list(_CHECK.expect), 'http: good statuses: 200, "200-399" or a list of these.', shown="200-399"
+    )
+    port: int = option(_CHECK.port, "Port to ask; 0 = the server's own.", ge=0, le=65535)
+    interval: Duration = option(_CHECK.interval, "Between two checks.", shown=units.format_duration(_CHECK.interval))
+    timeout: Duration = option(_CHECK.timeout, "For the whole answer.", shown=units.format_duration(_CHECK.timeout))
+    rise: int = option(_CHECK.rise, "Good answers in a row until the server counts as up.", ge=1, le=1000)
+    fall: int = option(_CHECK.fall, "Bad answers in a row until it counts as down.", ge=1, le=1000)
+
+
+class ServerTable(Table):
+    """One member of a backend."""
+
+    address: ServerAddress = option(..., "host:port, [v6]:port or unix:/path.")
+    name: Name = option("", "For logs and statistics; '' = the address.")
+    weight: int = option(1, "Share of the requests; 0 = none.", ge=0, le=MAX_WEIGHT)
+    backup: bool = option(False, "Used only while no other server is up.")
+    max_connections: Count = option(0, "Requests at a time, over all workers. 0 = the backend's.")
+
+
+Servers = Annotated[
+    list[ServerTable],
+    BeforeValidator(
+        many("address"), json_schema_input_type=ServerAddress | ServerTable | list[ServerAddress | ServerTable]
+    ),
+]
+
+
+class PoolTable(Table):
+    """Idle connections to servers that are kept for the next request."""
+
+    size: Count = option(_POOL.size, "Of one server in one worker. 0 = none are kept.")
+    idle: Duration = option(_POOL.idle, "Closed after this long unused.", shown=units.format_duration(_POOL.idle))
+    max_age: Duration = option(_POOL.max_age, "Closed this long after connecting. 0 = never.")
+    max_requests: Count = option(_POOL.max_requests, "Closed after this many requests. 0 = never.")
+
+
+class BackendTable(Table):
+    """A named group of servers."""
+
+    servers: Servers = option(list, "Addresses, or tables with an address.")
+    mode: Mode = option("http", "What is spoken: http, tcp or udp.")
+    balance: Balance = option(BalanceTable, "Name of the algorithm, or a table with its options.")
+    health_check: HealthCheckTable | None = option(None, "How servers are checked; none = they always count as up.")
+    max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
+    max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
+    retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)
+    slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")
+    timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
+    pool: PoolTable = option(PoolTable, "Idle connections kept for the next request.")
+    request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every request's head.")
+    response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every response's head.")

@@ -1,0 +1,98 @@
+"""Tables of what listens: frontends, their listeners and routes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from .models_global import LimitsTable, TimeoutsTable
+from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
+from .types import (
+    Count,
+    HeaderName,
+    HeaderValue,
+    Hosts,
+    ListenAddress,
+    Methods,
+    Name,
+    Networks,
+    Paths,
+    Table,
+    choice,
+    many,
+    option,
+)
+
+Mode = Annotated[str, *choice("http", "tcp", "udp", aliases={"https": "http", "tls": "tcp"})]
+
+
+class TlsTable(Table):
+    """Certificate of a listener."""
+
+    cert: str = option(..., "PEM file with the certificate and its chain.", min_length=1)
+    key: str = option("", "PEM file with the private key; '' = in the same file.")
+
+
+class ListenTable(Table):
+    """One listening address."""
+
+    address: ListenAddress = option(..., "host:port, :port (all addresses), [v6]:port or unix:/path.")
+    tls: TlsTable | None = option(None, "Certificate; makes this a TLS listener.")
+
+
+Listeners = Annotated[
+    list[ListenTable],
+    BeforeValidator(
+        many("address"), json_schema_input_type=ListenAddress | ListenTable | list[ListenAddress | ListenTable]
+    ),
+]
+
+
+class RouteTable(Table):
+    """Conditions, which must all hold, and one action. The first route that matches wins."""
+
+    name: Name = option("", "For the log; otherwise routes are known by their place.")
+    host: Hosts = option(list, "Names that Host may hold: exact, or with a wildcard such as *.example.com.")
+    path: Paths = option(list, "Exact /a, prefix /a/*, or with * inside, such as /img/*.png.")
+    methods: Methods = option(list, "Request methods.")
+    headers: dict[HeaderName, HeaderValue] = option(
+        dict, "Header fields and their values; * = present, and as a wildcard."
+    )
+    query: dict[str, str] = option(dict, "Query parameters and their values; * = present, and as a wildcard.")
+    source: Networks = option(list, "Networks that the client may be in.")
+    backend: str = option("", "Action: the backend that gets the request.")
+    redirect: Redirect | None = option(None, "Action: send the client to another URL.")
+    respond: RespondTable | None = option(None, "Action: a fixed response.")
+    rewrite: RewriteTable | None = option(None, "Change of the path before the request goes to the backend.")
+    request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the request's head.")
+    response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the response's head.")
+
+
+class ForwardedTable(Table):
+    """What servers are told about the client, and whom to believe about it."""
+
+    x_forwarded_for: bool = option(True, "Address of the client.")
+    x_forwarded_proto: bool = option(True, "http or https.")
+    x_forwarded_host: bool = option(False, "Host as the client sent it.")
+    x_forwarded_port: bool = option(False, "Port that the client connected to.")
+    forwarded: bool = option(False, "All of it in one header (RFC 7239).")
+    x_request_id: bool = option(False, "A new identifier for each request.")
+    trust: Networks = option(list, "Networks of proxies whose own headers of these names are believed.")
+
+
+class FrontendTable(Table):
+    """What listens, and where its requests go."""
+
+    listen: Listeners = option(list, "Address or list of addresses.")
+    mode: Mode = option("http", "What is spoken: http, tcp or udp.")
+    backend: str = option("", "Where requests go that match no route; none = 404.")
+    routes: list[RouteTable] = option(list, "Tried from the first to the last.")
+    redirect_https: bool = option(False, "Answer plain requests with a redirect to https.")
+    abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
+    max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")
+    timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
+    limits: LimitsTable = option(LimitsTable, "Instead of the general ones, key by key.")
+    forwarded: ForwardedTable = option(ForwardedTable, "Headers that tell servers about the client.")
+    request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every request's head.")
+    response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every response's head.")

@@ -1,0 +1,115 @@
+"""Tables that hold for the whole program: global, admin, log, timeouts, limits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from fastlb import spec
+
+from . import units
+from .suggest import Invalid
+from .types import AccessLog, Count, Duration, ListenAddress, Size, Table, choice, option
+
+MAX_WORKERS = 256
+MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_COUNT = 256  # capacity of the parser's table of fields
+
+
+def _workers(value: object) -> int | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid(f'must be "auto" or a number from 0 to {MAX_WORKERS}', _workers_guess(value))
+    if not 0 <= value <= MAX_WORKERS:
+        raise Invalid(f'must be "auto" or a number from 0 to {MAX_WORKERS}')
+    return value
+
+
+def _workers_guess(value: object) -> str:
+    if isinstance(value, str):
+        return value if value.isdecimal() and int(value) <= MAX_WORKERS else "auto"
+    return ""
+
+
+Workers = Annotated[
+    int | str,
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0, "maximum": MAX_WORKERS}]}),
+]
+
+
+def _header_bytes(value: object) -> int:
+    size = units.size(value)
+    if not 1024 <= size <= MAX_HEADER_BYTES:
+        raise Invalid("must be from 1KB to 64KB", "64KB" if size > MAX_HEADER_BYTES else "1KB")
+    return size
+
+
+HeaderBytes = Annotated[int, PlainValidator(_header_bytes), WithJsonSchema({"type": ["string", "integer"]})]
+
+
+class GlobalTable(Table):
+    """The process as a whole."""
+
+    workers: Workers = option("auto", "Processes that carry traffic. auto = one a CPU; 0 = everything in one process.")
+    max_connections: Count = option(
+        0, "Client connections of one worker at a time. 0 = derived from the descriptor limit."
+    )
+
+
+class AdminTable(Table):
+    """Where the program itself is watched and steered."""
+
+    listen: ListenAddress | None = option(None, "Address of the stats page, the JSON API, /metrics and /healthz.")
+    socket: str = option("", "Unix socket with the same API, for `fastlb ctl` and `fastlb top`.")
+
+
+class LogTable(Table):
+    """Access and error log."""
+
+    access: AccessLog = option(
+        "stdout", "stdout, stderr, off, a file, syslog:udp://HOST:514 or syslog:unix:/dev/log.", shown="stdout"
+    )
+    format: Annotated[str, *choice("json", "httplog", "combined")] = option(
+        "json", "Of the access log; httplog is HAProxy's line, combined that of Apache and nginx."
+    )
+    level: Annotated[
+        str, *choice("debug", "info", "warning", "error", aliases={"notice": "info", "warn": "warning"})
+    ] = option("info", "Lowest level of the error log, which goes to stderr.")
+
+
+_TIMEOUTS = spec.Timeouts()
+_LIMITS = spec.Limits()
+
+
+def _timeout(default: float, text: str) -> float:
+    field: float = option(default, f"{text} 0 = never.", shown=units.format_duration(default))
+    return field
+
+
+class TimeoutsTable(Table):
+    """How long to wait for what."""
+
+    connect: Duration = _timeout(_TIMEOUTS.connect, "Connecting to a server, then another is tried.")
+    header: Duration = _timeout(_TIMEOUTS.header, "The whole head of a request, else 408.")
+    client: Duration = _timeout(_TIMEOUTS.client, "Between two reads of a request's body or two writes of a response.")
+    server: Duration = _timeout(_TIMEOUTS.server, "Until the head of a response, and between two reads of its body.")
+    idle: Duration = _timeout(_TIMEOUTS.idle, "A kept-alive client connection without a request.")
+    tunnel: Duration = _timeout(_TIMEOUTS.tunnel, "A WebSocket or another tunnel without traffic.")
+    queue: Duration = _timeout(_TIMEOUTS.queue, "Waiting for a free server, then 503.")
+    drain: Duration = _timeout(_TIMEOUTS.drain, "For what is in flight when the program stops.")
+
+
+class LimitsTable(Table):
+    """How large a request may be."""
+
+    header_bytes: HeaderBytes = option(
+        _LIMITS.header_bytes,
+        "The whole head of a request, else 431. From 1KB to 64KB.",
+        shown=units.format_size(_LIMITS.header_bytes),
+    )
+    header_count: int = option(_LIMITS.header_count, "Header fields of a request, else 431.", ge=1, le=MAX_HEADER_COUNT)
+    uri: Size = option(_LIMITS.uri, "Bytes of the request target, else 414.", shown=units.format_size(_LIMITS.uri))
+    body: Size = option(_LIMITS.body, "Body of a request, else 413. 0 = unlimited; bodies are streamed, never kept.")

@@ -1,0 +1,29 @@
+"""What the schema knows and this version does not do. To lift a limit, delete its lines here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .model import Config
+from .structure import Finding
+
+_TLS = "TLS listeners are not supported in this version; end TLS in front of fastlb"
+_MODE = "mode {} is not supported in this version; only http is"
+_ADMIN = "the admin interface is not in this version; the key has no effect"
+
+
+def unsupported(config: Config) -> Iterator[Finding]:
+    """Findings in the model's own paths."""
+    for name, frontend in config.frontends.items():
+        for index, listener in enumerate(frontend.listen):
+            if listener.tls is not None:
+                yield Finding(("frontends", name, "listen", index, "tls"), _TLS)
+        if frontend.mode != "http":
+            yield Finding(("frontends", name, "mode"), _MODE.format(frontend.mode))
+    for name, backend in config.backends.items():
+        if backend.mode != "http":
+            yield Finding(("backends", name, "mode"), _MODE.format(backend.mode))
+    if config.admin.listen is not None:
+        yield Finding(("admin", "listen"), _ADMIN, warning=True)
+    if config.admin.socket:
+        yield Finding(("admin", "socket"), _ADMIN, warning=True)

@@ -1,0 +1,299 @@
+"""What single values look like: names, host and path patterns, header names and values, networks, targets.
+
+Every function takes what the file holds and returns the value in its canonical form, or raises `Invalid`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import quote, urlsplit
+
+from .address import parse_server
+from .suggest import Invalid, listed, nearest
+
+# RFC 9110 section 5.6.2
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,63}", re.ASCII)
+_HOST = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?)*\.?", re.ASCII
+)
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+TOKEN_PATTERN = r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,63}$"
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+HASH_KEYS = ("ip", "path", "uri", "header:NAME", "cookie:NAME", "query:NAME")
+_PATH_SAFE = "/%*!$&'()+,;=:@-._~"
+PLACEHOLDERS = ("scheme", "host", "port", "path", "query", "uri")
+# These say how a message is delimited or belong to one hop: fastlb writes them itself (RFC 9110 section 7.6.1).
+FRAMING_HEADERS = frozenset(
+    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+
+
+def text(value: object, what: str = "a string") -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"must be {what}")
+    return value
+
+
+def name(value: object) -> str:
+    """Of a frontend, backend, server or route. No spaces and slashes: the access log separates with them."""
+    found = text(value, "a name")
+    if not _NAME.fullmatch(found):
+        guess = re.sub(r"[^A-Za-z0-9_.:\-]+", "_", found, flags=re.ASCII).strip("_-.:")[:64]
+        raise Invalid("a name has 1 to 64 letters, digits, '_', '-', '.' and ':'", guess)
+    return found
+
+
+def header_name(value: object) -> str:
+    found = text(value, "a header name")
+    if not _TOKEN.fullmatch(found):
+        guess = found.strip().rstrip(":").replace(" ", "-")
+        raise Invalid("not a valid header name", guess if _TOKEN.fullmatch(guess) else "")
+    return found
+
+
+def header_value(value: object) -> str:
+    """RFC 9110 section 5.5: no control characters but TAB, no white space at the ends."""
+    found = text(value, "a header value (a string)")
+    for bad, label in (("\r", "CR"), ("\n", "LF"), ("\0", "NUL")):
+        if bad in found:
+            raise Invalid(f"a header value cannot hold {label}")
+    if any(c != "\t" and (c < " " or c == "\x7f") for c in found):
+        raise Invalid("a header value cannot hold control characters")
+    if found != found.strip(" \t"):
+        raise Invalid("a header value cannot begin or end with white space", found.strip(" \t"))
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise Invalid("a header value cannot hold lone surrogates") from None
+    return found
+
+
+def ruled_header_name(value: object) -> str:
+    """The name of a header that a rule may change."""
+    found = header_name(value)
+    if found.lower() in FRAMING_HEADERS:
+        raise Invalid("fastlb writes this header itself; no rule can change it")
+    return found
+
+
+def method(value: object) -> str:
+    found = text(value, "a method")
+    if not _TOKEN.fullmatch(found):
+        raise Invalid("not a valid method", nearest(found.strip(), METHODS))
+    if found not in METHODS and found.upper() in METHODS:
+        raise Invalid("methods are upper case", found.upper())
+    if found == "CONNECT":
+        raise Invalid("CONNECT is refused before any route is tried")
+    return found
+
+
+def network(value: object) -> str:
+    """An address or a network in CIDR form; an address becomes a network of one."""
+    found = text(value, 'a network, such as "10.0.0.0/8"').strip()
+    try:
+        return str(ipaddress.ip_network(found))
+    except ValueError:
+        pass
+    try:
+        guess = str(ipaddress.ip_network(found, strict=False))
+    except ValueError:
+        raise Invalid('not a network or an address, such as "10.0.0.0/8" or "2001:db8::/32"') from None
+    raise Invalid("the address has bits outside of its network", guess)
+
+
+def host_pattern(value: object) -> str:
+    """'api.example.com' or '*.example.com', in lower case. Addresses stand for themselves, IPv6 in brackets."""
+    found = text(value, "a host name").strip()
+    lower = found.lower()
+    if lower == "*":
+        raise Invalid("leave `host` out to match every host")
+    if "://" in lower:
+        raise Invalid("a host has no scheme and no path", urlsplit(lower).hostname or "")
+    if not lower.isascii():
+        try:
+            guess = lower.removeprefix("*.").encode("idna").decode("ascii")
+        except UnicodeError:
+            guess = ""
+        raise Invalid("international names are written in their ASCII form", lower[:2] * lower.startswith("*.") + guess)
+    if lower.startswith("["):
+        literal, bracket, rest = lower[1:].partition("]")
+        try:
+            canonical = f"[{ipaddress.IPv6Address(literal)}]"
+        except ValueError:
+            raise Invalid("not a valid IPv6 address") from None
+        if not bracket or rest:
+            raise Invalid("hosts are compared without their port", canonical)
+        return canonical
+    if "/" in lower:
+        raise Invalid("a host has no path; use `path`", lower.partition("/")[0])
+    if re.search(r":[0-9]*$", lower):
+        raise Invalid("hosts are compared without their port", lower.partition(":")[0])
+    base = lower.removeprefix("*.")
+    if "*" in base:
+        raise Invalid("the wildcard of a host is a whole first label, as in '*.example.com'")
+    if not _HOST.fullmatch(base) or len(base) > 253:
+        raise Invalid("not a valid host name")
+    return lower.removesuffix(".")
+
+
+def check_host(value: object) -> str:
+    """The Host header of a health check: a host and perhaps a port."""
+    found = text(value, "a host name").strip()
+    if not found:
+        return ""
+    host, colon, port = found.rpartition(":")
+    if not (colon and port.isascii() and port.isdecimal() and int(port) <= 65535):
+        host, colon, port = found, "", ""
+    if "*" in host:
+        raise Invalid("no pattern here: a host name is needed")
+    return host_pattern(host) + colon + port
+
+
+def path_pattern(value: object) -> str:
+    """Exact '/a', prefix '/a/*', glob '/a/*/c'."""
+    found = text(value, "a path")
+    if not found.startswith("/"):
+        raise Invalid("a path begins with '/'", "/" + found if found and "://" not in found else "/*")
+    for mark, hint in (("?", "a path has no query; use `query`"), ("#", "a path has no fragment")):
+        if mark in found:
+            raise Invalid(hint, found.partition(mark)[0])
+    if any(c <= " " or c == "\x7f" for c in found):
+        raise Invalid("a path has no spaces and no control characters", _encoded(found))
+    if not found.isascii():
+        raise Invalid("a path is compared as it is sent: encode letters outside ASCII with '%'", _encoded(found))
+    return found
+
+
+def _encoded(found: str) -> str:
+    return quote(found, safe=_PATH_SAFE, errors="replace")
+
+
+def plain_path(value: object) -> str:
+    """A path without pattern: of a health check or a rewrite."""
+    found = path_pattern(value)
+    if "*" in found:
+        raise Invalid("no pattern here: '*' would be taken literally")
+    return found
+
+
+def check_path(value: object) -> str:
+    """The request target of a health check: a path, and a query if need be."""
+    found = text(value, "a path")
+    if not found.startswith("/"):
+        raise Invalid("a path begins with '/'", "/" + found if found and "://" not in found else "/")
+    if not found.isascii() or any(c <= " " or c == "\x7f" for c in found) or "#" in found:
+        raise Invalid("a path has no spaces, control characters, '#' or letters outside ASCII")
+    return found
+
+
+def location(value: object) -> str:
+    """The target of a redirect: a URL or a path, in which {scheme} {host} {port} {path} {query} {uri} are filled in."""
+    found = text(value, "the target of a redirect")
+    if not found:
+        raise Invalid("a redirect needs a target")
+    if any(c <= " " or c == "\x7f" for c in found):
+        raise Invalid("a location has no spaces and no control characters")
+    if not found.isascii():
+        raise Invalid("a location is ASCII; encode other letters with '%'")
+    for match in _PLACEHOLDER.finditer(found):
+        if match[1] not in PLACEHOLDERS:
+            guess = nearest(match[1], PLACEHOLDERS)
+            raise Invalid(
+                f"unknown placeholder {match[0]}; known are {listed('{' + p + '}' for p in PLACEHOLDERS)}",
+                found.replace(match[0], "{" + guess + "}") if guess else "",
+            )
+    if "{" in (rest := _PLACEHOLDER.sub("", found)) or "}" in rest:
+        raise Invalid("a placeholder is a name in braces, such as {path}")
+    if not re.match(r"([a-z][a-z0-9+.\-]*|\{scheme\})://.|/|\{(path|uri)\}", found, re.ASCII | re.IGNORECASE):
+        raise Invalid("a location is a URL such as https://example.com/ or a path that begins with '/'", _url(found))
+    return found
+
+
+def _url(found: str) -> str:
+    return f"https://{found}" if re.match(r"[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+", found, re.ASCII) else ""
+
+
+def hash_key(value: object) -> str:
+    """ip | path | uri | header:NAME | cookie:NAME | query:NAME."""
+    found = text(value, f"one of {listed(HASH_KEYS)}")
+    kind, colon, rest = found.partition(":")
+    if kind in ("ip", "path", "uri"):
+        if colon:
+            raise Invalid(f"{kind} takes no name", kind)
+        return found
+    if kind in ("header", "cookie", "query"):
+        if not rest:
+            raise Invalid(f"the name is missing: {kind}:NAME")
+        if kind == "query":
+            if any(c <= " " or c in "&=#\x7f" for c in rest):
+                raise Invalid("not a valid name of a query parameter")
+        elif not _TOKEN.fullmatch(rest):
+            raise Invalid(f"not a valid {kind} name")
+        return found
+    guess = nearest(
+        kind, ("ip", "path", "uri", "header", "cookie", "query"), {"source": "ip", "src": "ip", "hdr": "header"}
+    )
+    if guess in ("header", "cookie", "query"):
+        guess = f"{guess}:{rest}" if rest else f"{guess}:NAME"
+    if not guess and "-" in found and _TOKEN.fullmatch(found):
+        guess = f"header:{found}"
+    raise Invalid(f"must be {listed(HASH_KEYS)}", guess)
+
+
+def access_log(value: object) -> str:
+    """stdout | stderr | off | a file | syslog:udp://host:514 | syslog:unix:/dev/log."""
+    found = text(value, "stdout, stderr, off, a file or a syslog target").strip()
+    words = ("stdout", "stderr", "off")
+    if found in words:
+        return found
+    if found.startswith("syslog:"):
+        return _syslog(found.removeprefix("syslog:"))
+    if any(not c.isprintable() for c in found):
+        raise Invalid("the name of a file has no control characters")
+    if "://" in found:
+        raise Invalid("not a log target", f"syslog:{found}" if found.startswith("udp://") else "")
+    if not found or ("/" not in found and "." not in found):
+        guess = nearest(found, words, {"none": "off", "syslog": "syslog:unix:/dev/log", "-": "stdout"})
+        if found == "syslog":
+            guess = "syslog:unix:/dev/log"
+        raise Invalid(
+            "must be stdout, stderr, off, a file (./access.log, /var/log/access.log), "
+            "syslog:udp://HOST:514 or syslog:unix:/dev/log",
+            guess,
+        )
+    return found
+
+
+def _syslog(target: str) -> str:
+    if target.startswith("udp://"):
+        where = target.removeprefix("udp://")
+        if ":" not in where or where.endswith("]"):
+            where += ":514"
+        return f"syslog:udp://{parse_server(where)}"
+    if target.startswith("unix:"):
+        return f"syslog:{parse_server(target)}"
+    guess = f"syslog:unix:{target}" if target.startswith("/") else ""
+    raise Invalid("a syslog target is syslog:udp://HOST:514 or syslog:unix:/dev/log", guess)
+
+
+def status_range(value: object) -> tuple[int, int]:
+    """200 or "200-399"; both ends count."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        first = last = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"([1-5])xx", value.strip().lower())):
+        first, last = int(match[1]) * 100, int(match[1]) * 100 + 99
+    elif isinstance(value, str) and (
+        match := re.fullmatch(r"([0-9]{3})(?:\s*-\s*([0-9]{3}))?", value.strip(), re.ASCII)
+    ):
+        first, last = int(match[1]), int(match[2] or match[1])
+    else:
+        raise Invalid('must be a status or a range of them, such as 200 or "200-399"')
+    if not (100 <= first <= 599 and 100 <= last <= 599):
+        raise Invalid("a status is from 100 to 599")
+    if first > last:
+        raise Invalid("a range goes from the lower status to the higher", f"{last}-{first}")
+    return first, last
