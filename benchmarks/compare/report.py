@@ -1,0 +1,163 @@
+"""Medians over the rounds, ratios within a round, as Markdown and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.compare.workloads import IDLE, IDLE_GOAL, WORKLOADS, Sample
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on and cannot be seen in them."""
+    cpu = "?"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return {
+        "cpu": cpu,
+        "cores": str(os.cpu_count()),
+        "governor": governor.read_text().strip() if governor.exists() else "unknown",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": Path("/proc/loadavg").read_text().split()[0],
+    }
+
+
+def _values(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> list[float]:
+    return [s.values[key] for s in samples if (s.workload, s.proxy) == (workload, proxy) and key in s.values]
+
+
+def median(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> float | None:
+    """Median over the rounds, None when it was not measured."""
+    found = _values(samples, workload, proxy, key)
+    return statistics.median(found) if found else None
+
+
+def ratio(samples: Sequence[Sample], workload: str, proxy: str, peer: str, key: str) -> tuple[float, float] | None:
+    """Median and spread (largest less smallest) of proxy's value over the peer's of the same round."""
+    of = {(s.round, s.proxy): s.values[key] for s in samples if s.workload == workload and key in s.values}
+    ratios = [
+        value / of[number, peer]
+        for (number, name), value in of.items()
+        if name == proxy and of.get((number, peer), 0.0) > 0
+    ]
+    return (statistics.median(ratios), max(ratios) - min(ratios)) if ratios else None
+
+
+def _cell(value: float | None, form: Callable[[float], str]) -> str:
+    return "" if value is None or value != value else form(value)
+
+
+def _ms(us: float) -> str:
+    return f"{us / 1e3:.2f}" if us < 100e3 else f"{us / 1e3:.0f}"
+
+
+def markdown(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[str], about: dict[str, str]) -> str:
+    """Tables: what each proxy used, then the ratios of every subject (fastlb) to every peer."""
+    lines = [
+        "## Side by side",
+        "",
+        "; ".join(f"{k} {v}" for k, v in about.items()),
+        "",
+        "CPU in microseconds a request, all processes of the proxy, user and system. Rate and latencies (milliseconds) "
+        "are of a closed loop on one core of load generator and servers together: where the proxy's core is not used "
+        "up, they tell as much of those as of the proxy. Medians of the rounds.",
+        "",
+        "| workload | proxy | CPU µs | spread | requests/s | p50 ms | p99 ms | core used | RSS MB | errors |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for w in WORKLOADS:
+        for proxy in proxies:
+            cpu = _values(samples, w.name, proxy, "cpu_us")
+            if not cpu:
+                continue
+            errors = {s.errors for s in samples if (s.workload, s.proxy) == (w.name, proxy) and s.errors}
+            spread = (max(cpu) - min(cpu)) / statistics.median(cpu)
+            cells = [
+                w.title,
+                proxy,
+                f"{statistics.median(cpu):.1f}",
+                f"{spread:.0%}",
+                _cell(median(samples, w.name, proxy, "rps"), lambda v: f"{v:,.0f}"),
+                _cell(median(samples, w.name, proxy, "p50_us"), _ms),
+                _cell(median(samples, w.name, proxy, "p99_us"), _ms),
+                _cell(median(samples, w.name, proxy, "core_share"), lambda v: f"{v:.0%}"),
+                _cell(median(samples, w.name, proxy, "rss_mb"), lambda v: f"{v:.0f}"),
+                "; ".join(sorted(errors)),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += _idle_table(samples, proxies) + _ratio_table(samples, proxies, subjects)
+    return "\n".join(lines) + "\n"
+
+
+def _idle_table(samples: Sequence[Sample], proxies: Sequence[str]) -> list[str]:
+    if not any(s.workload == IDLE for s in samples):
+        return []
+    lines = ["", "| idle keep-alive connections | proxy | bytes each | base RSS MB |", "|---|---|---:|---:|"]
+    for proxy in proxies:
+        count = median(samples, IDLE, proxy, "connections")
+        if count is None:
+            continue
+        each = _cell(median(samples, IDLE, proxy, "bytes_each"), lambda v: f"{v:,.0f}")
+        base = _cell(median(samples, IDLE, proxy, "base_rss_mb"), lambda v: f"{v:.0f}")
+        lines.append(f"| {count:,.0f} held open after one request | {proxy} | {each} | {base} |")
+    return lines
+
+
+def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[str]) -> list[str]:
+    peers = [p for p in proxies if p not in subjects[:1]]
+    subjects = [s for s in subjects if s in proxies]
+    if not subjects or not peers:
+        return []
+    lines = [
+        "",
+        "Ratios within a round, median (± half the spread); below 1 the subject is cheaper.",
+        "",
+        "| subject | workload | " + " | ".join(f"CPU to {p}" for p in peers) + " | goal (HAProxy) | |",
+        "|---|---|" + "---:|" * (len(peers) + 1) + "---|",
+    ]
+    for subject in subjects:
+        for w in WORKLOADS:
+            found = {p: ratio(samples, w.name, subject, p, "cpu_us") for p in peers if p != subject}
+            if not any(found.values()):
+                continue
+            cells = [f"{r[0]:.2f} ± {r[1] / 2:.2f}" if (r := found.get(p)) else "" for p in peers]
+            lines.append(f"| {subject} | {w.title} | {' | '.join(cells)} | {_verdict(w.goal, found.get('haproxy'))} |")
+        each = median(samples, IDLE, subject, "bytes_each")
+        if each is not None:
+            cells = [f"{r[0]:.2f}" if (r := ratio(samples, IDLE, subject, p, "bytes_each")) else "" for p in peers]
+            met = "met" if each <= IDLE_GOAL else "MISSED"
+            lines.append(
+                f"| {subject} | bytes an idle connection | {' | '.join(cells)} | ≤ {IDLE_GOAL} bytes | {met} |"
+            )
+    return lines
+
+
+def _verdict(goal: float | None, to_haproxy: tuple[float, float] | None) -> str:
+    """The goal and whether it was met; a spread that reaches over the goal gets no verdict."""
+    if goal is None:
+        return " | "
+    if to_haproxy is None:
+        return f"≤ {goal:.2f} | "
+    value, spread = to_haproxy
+    if abs(value - goal) <= spread / 2 and spread > 0.1:
+        return f"≤ {goal:.2f} | spread too wide"
+    return f"≤ {goal:.2f} | {'met' if value <= goal else 'MISSED'}"
+
+
+def save(folder: Path, stamp: str, text: str, raw: dict[str, object], samples: Sequence[Sample]) -> Path:
+    """Writes STAMP.md and STAMP.json; returns the path of the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = {**raw, "samples": [dataclasses.asdict(s) for s in samples]}
+    (folder / f"{stamp}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    path = folder / f"{stamp}.md"
+    path.write_text(text)
+    return path
