@@ -1,14 +1,296 @@
-"""Placeholder until the algorithms land in the same series of commits: the first server that is not tried."""
+"""One backend's choice of servers: what is true of all algorithms, around one of them.
+
+An algorithm proposes; the selector refuses what is full, was tried already, is over its bound or still in slow start
+(hash algorithms; the others weigh less instead), and searches by itself when proposals run out. It keeps the
+books: ledger cell, then the shared counter when taking, the other way round when releasing, so that a process killed
+between the two leaves at worst a ledger that says more than the counter, which `reclaim` tolerates.
+"""
+
+from libc.stdlib cimport free
+
+from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_sub32_floor
+from fastlb._core.bits cimport mix64
+from fastlb._core.debug cimport FL_ASSERT
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP
+from fastlb.balance.base cimport FULL_RAMP, Member, Slot, limit_of, was_tried
+from fastlb.balance.bounded_load cimport served_by, share_limit, sum_shares
+from fastlb.balance.options import check_options, registry
+from fastlb.balance.tiers cimport build_view, free_view, same_members, same_seats
+
 
 cdef class Selector:
-    cdef int select(self, uint64_t key, bint has_key, const int32_t* tried, int ntried, uint64_t now_ms) noexcept:
-        return PICK_NONE
+    """Picks, takes and releases servers of one set. Made by `make_selector` or inside a `Balancer`."""
 
-    cdef void release(self, int slot, int use, uint32_t latency_us, uint64_t now_ms) noexcept:
+    def __cinit__(self):
         pass
 
+    def __dealloc__(self):
+        free_view(self._view)
+        free(self._shares)
+
+    cdef int select(self, uint64_t key, bint has_key, const int32_t* tried, int ntried, uint64_t now_ms) noexcept:
+        cdef Ask ask
+        cdef int i
+        if self.servers.epoch() != self._epoch:
+            self.rebuild()
+        if self._view.n == 0:
+            return self._other_tier(tried, ntried, False)
+        ask.key = key
+        ask.now_ms = now_ms
+        ask.tried = tried
+        ask.ntried = ntried
+        ask.attempt = 0
+        if self._keyed and not has_key:
+            i = self._keyless.pick(&ask)
+        else:
+            i = self.algorithm.pick(&ask)
+        if i >= 0 and ntried == 0 and self._plain and self._take(i):
+            return self._view.members[i].slot
+        return self._search(i, &ask, has_key)
+
+    cdef void release(self, int slot, int use, uint32_t latency_us, uint64_t now_ms) noexcept:
+        cdef Slot* s = &self.servers.slots[slot]
+        cdef ServerLine* line = s.line
+        cdef uint32_t mine = s.ledger[0]
+        cdef int member
+        FL_ASSERT(0 <= slot and <uint32_t>slot < self.servers.count, "release of a slot that is not in the set")
+        FL_ASSERT(mine > 0, "release of a server that this process has not taken")
+        if mine == 0:
+            return                      # in a release build: better ignored than counted below zero
+        if self._shared:
+            fl_sub32_floor(&line.inflight, 1)
+            fl_store32(s.ledger, mine - 1)
+            if use == USE_OK:
+                if fl_load32(&line.failures_in_a_row):
+                    fl_store32(&line.failures_in_a_row, 0)
+            elif use == USE_FAILED:
+                fl_add32(&line.failures_in_a_row, 1)
+                fl_add64(&line.failures, 1)
+        else:
+            s.ledger[0] = mine - 1
+            if line.inflight:
+                line.inflight -= 1
+            if use == USE_OK:
+                line.failures_in_a_row = 0
+            elif use == USE_FAILED:
+                line.failures_in_a_row += 1
+                line.failures += 1
+        if latency_us and use == USE_OK:
+            self.algorithm.observe(line, latency_us, now_ms)
+        if self._tracks:
+            if self.servers.epoch() != self._epoch:
+                self.rebuild()          # slots may have moved; the new order counts this release already
+            else:
+                member = self._view.member_of[slot]
+                if member >= 0:
+                    self.algorithm.gave(member)
+        if self._bound and self._served and self.servers.epoch() == self._epoch and self._view.member_of[slot] >= 0:
+            self._served -= 1
+
     cdef uint32_t inflight(self, int slot) noexcept:
-        return 0
+        return fl_load32(&self.servers.slots[slot].line.inflight)
 
     cdef bint usable(self, int slot) noexcept:
-        return False
+        cdef ServerLine* line = self.servers.slots[slot].line
+        cdef uint32_t state = fl_load32(&line.state)
+        return (
+            state & (SERVER_UP | SERVER_DRAIN | SERVER_MAINT | SERVER_EJECTED) == SERVER_UP
+            and fl_load32(&line.weight) > 0
+        )
+
+    cdef void rebuild(self) noexcept:
+        cdef uint32_t epoch = self.servers.epoch()
+        cdef uint64_t* shares = NULL
+        cdef View* view = build_view(self.servers, self._panic)
+        cdef View* old = self._view
+        if view is NULL:
+            return
+        if old is not NULL and same_members(old, view) and same_seats(old, view) and old.ramping == view.ramping:
+            # Still one thing may differ: slot numbers above a removed slot of the other tier.
+            if old.nslots == view.nslots:
+                free_view(view)
+                self._epoch = epoch
+                return
+        if self._bound:
+            shares = sum_shares(view)
+            if shares is NULL:
+                free_view(view)
+                return
+        try:
+            if view.n:
+                self.algorithm.rebuild(self.servers, view)
+                if self._keyless is not None:
+                    self._keyless.rebuild(self.servers, view)
+        except Exception:
+            free_view(view)
+            free(shares)
+            return
+        self._view = view
+        self._epoch = epoch
+        self._plain = not self._bound and not (self._keyed and view.ramping)
+        if self._bound:
+            free(self._shares)
+            self._shares = shares
+            self._served = served_by(view)
+        free_view(old)
+
+    cdef bint take(self, int slot) noexcept:
+        if self.servers.epoch() != self._epoch:
+            self.rebuild()
+        if slot < 0 or <uint32_t>slot >= self._view.nslots or self._view.member_of[slot] < 0:
+            return False
+        return self._take(self._view.member_of[slot])
+
+    cdef bint _take(self, int member) noexcept:
+        """Books one use, or says that the server is full."""
+        cdef Member* m = &self._view.members[member]
+        cdef ServerLine* line = m.line
+        cdef uint32_t limit = limit_of(line)
+        if limit and fl_load32(&line.inflight) >= limit:
+            return False
+        if self._shared:
+            fl_store32(m.ledger, m.ledger[0] + 1)
+            if fl_add32(&line.inflight, 1) >= limit and limit:      # another process was faster
+                fl_sub32_floor(&line.inflight, 1)
+                fl_store32(m.ledger, m.ledger[0] - 1)
+                return False
+            fl_add64(&line.picks, 1)
+        else:
+            m.ledger[0] += 1
+            line.inflight += 1
+            line.picks += 1
+            if self._tracks:
+                self.algorithm.took(member)
+        if self._bound:
+            self._served += 1
+        return True
+
+    cdef bint _accepts(self, int member, Ask* ask, bint keyed) noexcept:
+        """Whether a proposal may be taken, its limit apart."""
+        cdef Member* m = &self._view.members[member]
+        cdef uint32_t ramp
+        if was_tried(ask.tried, ask.ntried, m.slot):
+            return False
+        if keyed and self._view.ramping:
+            # A server in slow start takes a growing part of its keys; which ones depends on the key alone, so none
+            # moves twice.
+            ramp = m.line.ramp
+            if 0 < ramp < FULL_RAMP and (mix64(ask.key ^ <uint64_t>m.slot) >> 48) >= ramp:
+                return False
+        if keyed and self._bound and fl_load32(&m.line.inflight) >= share_limit(
+            self._shares, self._view.n, member, self._served, self._bound
+        ):
+            return False
+        return True
+
+    cdef int _search(self, int member, Ask* ask, bint has_key) noexcept:
+        """From a refused or conditional first proposal to a slot or a Pick."""
+        cdef bint keyed = self._keyed and has_key
+        cdef int attempts
+        if self._bound and self._shared and ask.now_ms != self._served_at:
+            self._served = served_by(self._view)    # others' changes since are at most a millisecond old
+            self._served_at = ask.now_ms
+        attempts = self.algorithm.attempts
+        while member >= 0:
+            if self._accepts(member, ask, keyed) and self._take(member):
+                return self._view.members[member].slot
+            ask.attempt += 1
+            if ask.attempt >= attempts:
+                break
+            if self._keyed and not has_key:
+                member = self._keyless.pick(ask)
+            else:
+                member = self.algorithm.pick(ask)
+        return self._last_resort(ask, keyed)
+
+    cdef int _last_resort(self, Ask* ask, bint keyed) noexcept:
+        """O(n): of the members that may be taken the least loaded; with a key, the first one counted from its place.
+
+        Bounds and slow start no longer count here: they shift load, they do not refuse it.
+        """
+        cdef View* view = self._view
+        cdef uint32_t n = view.n
+        cdef uint32_t i, k, load, best_load = 0
+        cdef uint32_t start
+        cdef int best
+        cdef Member* m
+        cdef bint full = False
+        start = <uint32_t>(mix64(ask.key) % n) if keyed else self._turn % n
+        self._turn += 1
+        for _ in range(n):           # more than once only when other processes fill the best one first
+            best = -1
+            for k in range(n):
+                i = start + k
+                if i >= n:
+                    i -= n
+                m = &view.members[i]
+                if was_tried(ask.tried, ask.ntried, m.slot):
+                    continue
+                load = fl_load32(&m.line.inflight)
+                if limit_of(m.line) and load >= limit_of(m.line):
+                    full = True
+                    continue
+                if best < 0 or <uint64_t>load * view.members[best].weight < <uint64_t>best_load * m.weight:
+                    best = i
+                    best_load = load
+                    if keyed:
+                        break
+            if best < 0:
+                break
+            if self._take(best):
+                return view.members[best].slot
+            full = True
+        return self._other_tier(ask.tried, ask.ntried, full)
+
+    cdef int _other_tier(self, const int32_t* tried, int ntried, bint full) noexcept:
+        """Nobody in use can take it. When all were tried, a usable server of the other tier may (as in nginx)."""
+        cdef uint32_t i
+        cdef int best = -1
+        cdef uint32_t load, best_load = 0
+        cdef Slot* slot
+        cdef ServerLine* line
+        if full:
+            return PICK_FULL
+        if ntried == 0:
+            return PICK_NONE
+        for i in range(self._view.nslots):
+            slot = &self.servers.slots[i]
+            if self._view.member_of[i] >= 0 or not slot.usable or was_tried(tried, ntried, i):
+                continue
+            line = slot.line
+            load = fl_load32(&line.inflight)
+            if limit_of(line) and load >= limit_of(line):
+                full = True
+            elif best < 0 or <uint64_t>load * self.servers.slots[best].weight < <uint64_t>best_load * slot.weight:
+                best = i
+                best_load = load
+        if best < 0:
+            return PICK_FULL if full else PICK_NONE
+        slot = &self.servers.slots[best]
+        line = slot.line
+        fl_store32(slot.ledger, slot.ledger[0] + 1)
+        if fl_add32(&line.inflight, 1) >= limit_of(line) and limit_of(line):
+            fl_sub32_floor(&line.inflight, 1)
+            fl_store32(slot.ledger, slot.ledger[0] - 1)
+            return PICK_FULL
+        fl_add64(&line.picks, 1)
+        return best
+
+
+cdef Selector make_selector(str algorithm, dict options, ServerSet servers):
+    cdef Selector selector = Selector.__new__(Selector)
+    cdef dict own, common
+    factory, own, common = check_options(algorithm, options)
+    selector.servers = servers
+    selector.algorithm = factory(own, servers.shared)
+    selector._shared = servers.shared
+    selector._keyed = selector.algorithm.keyed
+    selector._tracks = selector.algorithm.tracks
+    if selector._keyed:
+        selector._keyless = registry["round_robin"][0]({}, servers.shared)
+    selector._panic = common.get("panic_threshold", 0.0)
+    selector._bound = <uint32_t>(common.get("bound", 0.0) * 100 + 0.5)
+    selector.rebuild()
+    if selector._view is NULL:
+        raise MemoryError()
+    return selector

@@ -1,0 +1,33 @@
+/* GCC __atomic builtins under short names: what the records of shared.pxd are changed with.
+ *
+ * Counters are relaxed: nothing else is published through them. Where the order of two stores matters (the ledger and
+ * the counter it accounts for, a record and its epoch), the read-modify-write is acquire-release and the epoch is read
+ * with acquire, which costs nothing more on x86-64. */
+#ifndef FASTLB_ATOMICS_H
+#define FASTLB_ATOMICS_H
+#include <stdint.h>
+
+static inline uint32_t fl_load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline uint32_t fl_acquire32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline uint64_t fl_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void fl_store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline void fl_store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline void fl_publish32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+
+/* Value before the addition. */
+static inline uint32_t fl_add32(uint32_t *p, uint32_t n) { return __atomic_fetch_add(p, n, __ATOMIC_ACQ_REL); }
+static inline uint64_t fl_add64(uint64_t *p, uint64_t n) { return __atomic_fetch_add(p, n, __ATOMIC_RELAXED); }
+
+/* Subtracts at most what is there; returns the value before. */
+static inline uint32_t fl_sub32_floor(uint32_t *p, uint32_t n) {
+    uint32_t old = __atomic_load_n(p, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(p, &old, old > n ? old - n : 0, 1, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+    }
+    return old;
+}
+
+/* True when *p was `old` and is now `new_value`. */
+static inline int fl_cas64(uint64_t *p, uint64_t old, uint64_t new_value) {
+    return __atomic_compare_exchange_n(p, &old, new_value, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+#endif

@@ -1,0 +1,51 @@
+"""Power of two choices: of two random servers the one with fewer requests in flight for its weight. The default."""
+
+from fastlb._core.atomics cimport fl_load32
+from fastlb.balance.alias cimport alias_build, alias_clear, alias_draw, fresh_seed
+from fastlb.balance.base cimport Member
+from fastlb.balance.options import SEED, registry
+
+
+cdef class TwoChoices(Algorithm):
+    """Two different members drawn by weight (alias table); in flight / weight decides, the first one drawn on a tie.
+
+    O(1) to pick, O(n) to build. Needs no order among processes: the counters are the shared ones. The most loaded of n
+    servers stays within ln ln n / ln 2 + O(1) of the mean (Mitzenmacher, Richa, Sitaraman: The power of two random
+    choices, 2001).
+    """
+
+    def __init__(self, dict options, bint shared):
+        Algorithm.__init__(self, options, shared)
+        self._random = options.get("seed") if "seed" in options else fresh_seed()
+
+    def __dealloc__(self):
+        alias_clear(&self._alias)
+
+    cdef int rebuild(self, ServerSet servers, View* view) except -1:
+        alias_build(&self._alias, view)
+        self.view = view
+        return 0
+
+    cdef int pick(self, Ask* ask) noexcept:
+        cdef int i, j
+        cdef Member* a
+        cdef Member* b
+        i = alias_draw(&self._alias, &self._random)
+        if self.view.n == 1:
+            return i
+        j = alias_draw(&self._alias, &self._random)
+        if j == i:
+            j = alias_draw(&self._alias, &self._random)
+            if j == i:
+                j = i + 1 if <unsigned int>i + 1 < self.view.n else 0
+        a = &self.view.members[i]
+        b = &self.view.members[j]
+        if (
+            <unsigned long long>fl_load32(&b.line.inflight) * a.weight
+            < <unsigned long long>fl_load32(&a.line.inflight) * b.weight
+        ):
+            return j
+        return i
+
+
+registry["two_choices"] = (TwoChoices, {"seed": SEED})
