@@ -107,7 +107,7 @@ cdef enum Reason:
 cdef const char* reason_text(int reason) noexcept nogil
 
 
-# --- shared by the two head parsers ------------------------------------------------------------------------------------
+# --- shared by the two head parsers -----------------------------------------------------------------------------------
 
 cdef enum FieldState:
     FIELDS_LINE = 0             # at the first byte of a line
