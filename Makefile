@@ -13,7 +13,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 # Arguments for what is run: make test ARGS="tests/http -x"
 ARGS ?=
 # What the sanitizer build is for: code that touches memory by hand
-ASAN_TESTS ?= $(wildcard tests/core tests/http tests/fuzz tests/balance tests/engine)
+ASAN_TESTS ?= $(wildcard tests/_core tests/http tests/fuzz tests/balance tests/engine)
 # A sanitizer or debug run takes its time
 SLOW_PYTEST := -m "not slow" --timeout=600
 

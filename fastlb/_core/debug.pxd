@@ -5,7 +5,7 @@ cdef extern from "debug.h" nogil:
     const int FASTLB_DEBUG
     void FL_ASSERT(bint cond, const char* text)
 
-cdef enum Live:
+cdef enum:
     LIVE_CLIENT = 0
     LIVE_UPSTREAM = 1
     LIVE_EXCHANGE = 2

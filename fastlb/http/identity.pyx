@@ -158,7 +158,7 @@ def request_id():
     return out[:32].decode("ascii")
 
 
-cdef int _seed() except -1:
+cdef void _seed():
     global id_counter, id_base
     cdef bytes seed = os.urandom(16)
     memcpy(&id_counter, <const char*>seed, 8)

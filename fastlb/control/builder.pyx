@@ -1,0 +1,306 @@
+"""The one place that turns a Spec into engine objects, and the engine's face towards the runtime.
+
+`Engine.apply` builds the whole snapshot first and swaps it in at the end: listeners get their new frontend, and an
+exchange that has begun keeps the objects it began with. A server that is in both snapshots keeps its object, and with
+it its idle connections.
+"""
+
+import os
+import socket
+
+from libc.stdint cimport uint32_t, uint64_t
+from fastlb._core.region cimport Region
+from fastlb.balance.base cimport ServerSet
+from fastlb.balance.selector cimport Selector, make_selector
+from fastlb.engine.access_log cimport AccessLog
+from fastlb.engine.core cimport Core
+from fastlb.engine.error_log cimport ErrorLog
+from fastlb.engine.h1_client cimport clients_drain
+from fastlb.engine.h1_upstream cimport H1Connector
+from fastlb.engine.listener cimport Listener
+from fastlb.engine.networks cimport Networks
+from fastlb.engine.queues cimport QueueSweeper
+from fastlb.engine.reactor cimport Reactor
+from fastlb.engine.router cimport Router
+from fastlb.engine.rules cimport Redirect, Respond
+from fastlb.engine.server cimport Server, pool_clear
+from fastlb.engine.upstream cimport (
+    Action, Backend, Frontend, KEY_COOKIE, KEY_HEADER, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, KEY_URI)
+from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
+
+cdef enum:
+    NO_LIMIT = 0x7fffffff
+
+_KEY_KINDS = {
+    "": KEY_NONE, "ip": KEY_IP, "path": KEY_PATH, "uri": KEY_URI, "header": KEY_HEADER, "cookie": KEY_COOKIE,
+    "query": KEY_QUERY,
+}
+
+
+cdef uint32_t milliseconds(object seconds) except? 0:
+    return <uint32_t>min(round(seconds * 1000), NO_LIMIT)
+
+
+cdef class Engine:
+    """The engine of one worker, on the loop it was made on. Not thread-safe."""
+
+    cdef:
+        Core core
+        Reactor reactor
+        Region region
+        QueueSweeper sweeper
+        int worker
+        object loop
+        object log_spec
+        dict frontends          # name -> Frontend of the snapshot in force
+        dict servers            # (backend, address) -> (settings, Server)
+        list listeners          # [(frontend name, listen index, Listener)]
+        object idle_callback
+        bint closed
+
+    def __init__(self, Region region not None, int worker, loop, *, int max_connections=0):
+        """`worker` is the slot in `region` whose ledger and counters this engine writes.
+
+        max_connections: client connections above which accepting pauses; 0 = no limit but the descriptors.
+        """
+        self.region = region
+        self.worker = worker
+        self.loop = loop
+        self.reactor = Reactor()
+        self.core = Core(self.reactor, AccessLog("off"))
+        self.core.max_clients = max_connections if max_connections > 0 else NO_LIMIT
+        self.sweeper = QueueSweeper(self.core)
+        self.core.sweeper = self.sweeper
+        self.frontends = {}
+        self.servers = {}
+        self.listeners = []
+        loop.add_reader(self.reactor.fileno(), self.reactor.run_ready)
+
+    # --- configuration
+
+    def apply(self, spec, assignment):
+        """Builds the snapshot of `spec` and swaps it in. Raises before anything changed, or not at all."""
+        backends = {}
+        servers = {}
+        for b in spec.backends:
+            backends[b.name] = self._backend(b, assignment, servers)
+        frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
+        access, errors = self._logs(spec.log)
+        # From here on nothing fails.
+        self.core.log = access
+        self.core.errors = errors
+        self.log_spec = spec.log
+        self.frontends = frontends
+        for key, (_, server) in self.servers.items():
+            kept = servers.get(key)
+            if kept is None or kept[1] is not server:
+                pool_clear(server)
+        self.servers = servers
+        self.sweeper.watch(list(backends.values()))
+        for name, _, listener in self.listeners:
+            if name in frontends:
+                (<Listener>listener).replace(frontends[name])
+        self.reactor.settle()
+
+    def _logs(self, log):
+        if self.log_spec == log:
+            return self.core.log, self.core.errors
+        errors = ErrorLog("stderr", log.level, worker=self.worker)
+        return AccessLog(log.access, log.format, errors=errors), errors
+
+    def _backend(self, b, assignment, dict servers):
+        cdef Backend backend
+        cdef Server server
+        cdef ServerSet members = ServerSet()
+        cdef Selector selector
+        cdef int group = assignment.backends[b.name]
+        cdef int index, slot
+        made = []
+        for slot, s in enumerate(b.servers):
+            key = (b.name, s.address)
+            index = assignment.servers[key]
+            settings = (s.name, s.resolved, b.pool)
+            old = self.servers.get(key)
+            if old is not None and old[0] == settings:
+                server = old[1]
+            else:
+                server = self._server(s, b.pool)
+                server.counters = self.region.server_counters(self.worker, index)
+            servers[key] = (settings, server)
+            made.append(server)
+            members.attach(slot, self.region.server(index), self.region.ledger(self.worker, index), s.backup)
+            members.identify(slot, str(s.address))
+        members.attach_group(self.region.group(group))
+        selector = make_selector(b.balance.algorithm, _balance_options(b.balance), members)
+        backend = Backend(b.name, selector, made)
+        backend.connector = H1Connector()
+        backend.counters = self.region.group_counters(self.worker, group)
+        backend.connect_ms = milliseconds(b.timeouts.connect)
+        backend.server_ms = milliseconds(b.timeouts.server)
+        backend.queue_ms = milliseconds(b.timeouts.queue)
+        backend.tunnel_ms = milliseconds(b.timeouts.tunnel)
+        backend.retries = b.retries
+        backend.max_queue = b.max_queue
+        kind, _, name = b.balance.key.partition(":")
+        backend.key_kind = _KEY_KINDS[kind]
+        if b.balance.algorithm == "ip_hash":
+            backend.key_kind = KEY_IP
+        backend.key_name = (name.lower() if kind == "header" else name).encode()
+        return backend
+
+    def _server(self, s, pool):
+        cdef Server server
+        if s.address.path:
+            server = Server(s.name, str(s.address), socket.AF_UNIX, s.address.path)
+        elif s.resolved:
+            family, where = s.resolved[0]
+            server = Server(s.name, str(s.address), family, where)
+        else:
+            server = Server(s.name, str(s.address), 0, None)
+        server.pool_size = pool.size
+        server.pool_idle_ms = milliseconds(pool.idle) or NO_LIMIT
+        server.pool_max_age_ms = milliseconds(pool.max_age)
+        server.pool_max_requests = pool.max_requests
+        return server
+
+    def _frontend(self, f, spec, dict backends, assignment):
+        cdef Frontend front
+        actions = [self._action(f, r, spec, backends) for r in f.routes]
+        actions.append(self._action(f, None, spec, backends))
+        front = Frontend(f.name, Router(f.routes), actions)
+        front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
+        front.limits.bytes = f.limits.header_bytes
+        front.limits.count = f.limits.header_count
+        front.limits.uri = f.limits.uri
+        front.max_body = f.limits.body
+        front.header_ms = milliseconds(f.timeouts.header)
+        front.client_ms = milliseconds(f.timeouts.client)
+        front.idle_ms = milliseconds(f.timeouts.idle)
+        front.abort_on_close = f.abort_on_close
+        front.redirect_https = f.redirect_https
+        front.max_connections = f.max_connections
+        if f.forwarded.trust:
+            front.trust = Networks(f.forwarded.trust)
+        return front
+
+    def _action(self, f, route, spec, dict backends):
+        cdef Action action = Action()
+        name = f.backend if route is None else route.backend
+        chain = [f.request_headers]
+        answers = [f.response_headers]
+        if route is not None:
+            chain.append(route.request_headers)
+            answers.append(route.response_headers)
+            if route.redirect is not None:
+                action.redirect = Redirect(route.redirect)
+            if route.respond is not None:
+                action.respond = Respond(route.respond)
+        if name:
+            action.backend = backends[name]
+            b = next(b for b in spec.backends if b.name == name)
+            chain.append(b.request_headers)
+            answers.append(b.response_headers)
+            action.request_plan = RequestPlan(chain, f.forwarded, None if route is None else route.rewrite)
+            action.response_plan = ResponsePlan(answers)
+        return action
+
+    # --- life
+
+    def listen(self, str frontend, int listen_index, sock):
+        """Accepts on a copy of the listening socket `sock` for `frontend`."""
+        fd = os.dup(sock.fileno())
+        try:
+            os.set_blocking(fd, False)
+            where = sock.getsockname()
+            port = where[1] if isinstance(where, tuple) else 0
+            listener = Listener(self.core, self.frontends[frontend], fd, port)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.listeners.append((frontend, listen_index, listener))
+
+    def stop_accepting(self):
+        """Takes what the queues of the listening sockets hold, then lets go of them."""
+        cdef Listener listener
+        self.reactor.update_clock()
+        for _, _, listener in self.listeners:
+            listener.accept_rest()
+            listener.stop()
+        self.listeners = []
+        self.reactor.settle()
+
+    def drain(self):
+        """`Connection: close` on what is in flight; idle connections are closed."""
+        self.reactor.update_clock()
+        self.core.draining = True
+        clients_drain(self.core, False)
+        for _, server in self.servers.values():
+            pool_clear(server)
+        self.reactor.settle()
+
+    def active(self):
+        """Client connections open now."""
+        return self.core.clients
+
+    def on_idle(self, callback):
+        """Calls back once when `active()` is 0 while draining."""
+        self.idle_callback = callback
+        self._check_idle()
+
+    def _check_idle(self):
+        if self.idle_callback is not None and self.core.draining and self.core.clients == 0:
+            callback, self.idle_callback = self.idle_callback, None
+            callback()
+
+    def tick(self):
+        """Every 100 ms: hands the logs over and looks whether a drain is done."""
+        self.core.log.flush()
+        if self.core.errors is not None:
+            self.core.errors.flush()
+        self._check_idle()
+
+    def reopen_logs(self):
+        """Closes the log files and opens them again (log rotation)."""
+        self.core.log.reopen()
+        if self.core.errors is not None:
+            self.core.errors.reopen()
+
+    def close(self):
+        """Drops everything at once and flushes the logs. May be repeated."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reactor.update_clock()
+        self.core.draining = True
+        for _, _, listener in self.listeners:
+            (<Listener>listener).stop()
+        self.listeners = []
+        clients_drain(self.core, True)
+        for _, server in self.servers.values():
+            pool_clear(server)
+        self.reactor.settle()
+        self.loop.remove_reader(self.reactor.fileno())
+        self.core.log.close()
+        if self.core.errors is not None:
+            self.core.errors.close()
+
+    def status(self):
+        """What the worker holds, by backend and server, for people and tests."""
+        cdef Server server
+        return {
+            "clients": self.core.clients,
+            "batches": self.reactor.batches,
+            "servers": {
+                f"{backend}/{address}": {"open": server.open_count, "idle": server.idle_count}
+                for (backend, address), (_, server) in self.servers.items()
+            },
+        }
+
+
+def _balance_options(balance):
+    """Options of the algorithm as `make_selector` knows them."""
+    options = {"panic_threshold": balance.panic_threshold}
+    if balance.algorithm == "consistent_hash":
+        options["method"] = balance.method
+        options["bound"] = balance.bound
+    return options

@@ -1,0 +1,37 @@
+# What all connections of one worker share: the loop, the scratch memory, the log.
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from fastlb.engine.buffer cimport Chunk
+from fastlb.engine.reactor cimport EventHandler, Reactor
+from fastlb.engine.access_log cimport AccessLog
+from fastlb.engine.error_log cimport ErrorLog
+from fastlb.http.request_head cimport RequestHead
+from fastlb.http.response_head cimport ResponseHead
+
+cdef enum:
+    READ_SIZE = 262144          # one recv; larger reads measured best on large bodies
+    HEAD_OUT = 262144           # room for a head on its way out
+    READ_ROUNDS = 4             # recv calls a handler makes before others get their turn
+
+cdef class Core:
+    cdef:
+        Reactor reactor
+        AccessLog log
+        ErrorLog errors         # None = not kept
+        # Scratch: valid only inside one callback, never kept.
+        char* rbuf              # received bytes
+        char* obuf              # heads being written
+        RequestHead* request    # the head parsed last
+        ResponseHead* response
+        Chunk* feeding          # input chunk whose bytes are being processed; NULL = scratch bytes
+        const char* request_base    # the bytes `request` refers to; NULL = none. Tells whose head it is.
+        # Connections
+        PyObject* client_first  # all client connections; doubly linked through H1Client
+        uint32_t clients        # open now
+        uint32_t max_clients    # accepting pauses above
+        uint64_t seed           # state of the worker's generator of hash fallbacks
+        bint draining
+        bint closed
+        bint queues_waiting     # some backend has exchanges waiting
+        EventHandler sweeper    # serves the queues after the batch
+    cdef void defer_queues(self) noexcept

@@ -1,0 +1,29 @@
+"""What all connections of one worker share."""
+
+from libc.stdlib cimport free, malloc
+
+
+cdef class Core:
+    """Scratch memory, loop and log of one worker."""
+
+    def __cinit__(self, Reactor reactor not None, AccessLog log not None):
+        self.reactor = reactor
+        self.log = log
+        self.rbuf = <char*>malloc(READ_SIZE + 64)
+        self.obuf = <char*>malloc(HEAD_OUT)
+        self.request = <RequestHead*>malloc(sizeof(RequestHead))
+        self.response = <ResponseHead*>malloc(sizeof(ResponseHead))
+        if self.rbuf == NULL or self.obuf == NULL or self.request == NULL or self.response == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.rbuf)
+        free(self.obuf)
+        free(self.request)
+        free(self.response)
+
+    cdef void defer_queues(self) noexcept:
+        """Has the queues served after the batch."""
+        self.queues_waiting = True
+        if self.sweeper is not None:
+            self.reactor.defer(self.sweeper)

@@ -1,0 +1,166 @@
+# One request and its response: the route, the picked server, the attempts, the timers, the outcome.
+# Codecs never pick servers; exchanges never parse bytes.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+from fastlb.engine.buffer cimport Chunk
+from fastlb.engine.core cimport Core
+from fastlb.engine.reactor cimport EventHandler
+from fastlb.engine.server cimport Server, ServerConnection
+from fastlb.engine.stream cimport Stream
+from fastlb.engine.upstream cimport Action, Backend, Frontend
+from fastlb.http.response_head cimport ResponseHead
+from fastlb.http.identity cimport ForwardInfo
+from fastlb._core.net cimport sockaddr
+from fastlb._core.span cimport Span
+
+cdef enum:
+    MAX_TRIED = 4
+    REPLAY_BYTES = 65536        # a request longer than this, body included, is not sent twice
+
+# How an attempt at a server failed.
+cdef enum Failure:
+    FAIL_CONNECT = 1            # refused, unreachable
+    FAIL_CONNECT_TIMEOUT
+    FAIL_STALE                  # a kept-alive connection was closed before any byte of the answer
+    FAIL_CLOSED                 # a new connection likewise
+    FAIL_TIMEOUT                # no response head in time
+    FAIL_MALFORMED              # the answer breaks the protocol
+    FAIL_TRUNCATED              # the answer broke off
+    FAIL_STALLED                # its body stopped coming
+    FAIL_RESOURCES              # no descriptor, no memory: ours
+    FAIL_HEAD_TOO_LARGE         # the request head does not fit after rewriting
+    FAIL_HEAD_REFUSED           # rewriting refused it
+
+# The connection a request came in on.
+cdef class ClientSide(Stream):
+    cdef:
+        Frontend front          # in force for the exchange at hand
+    # The response head and the first run of its body; `end` when that was all.
+    cdef int respond(self, Exchange e, const ResponseHead* h, const char* buf, const char* body, size_t n,
+                     bint end) noexcept
+    # A 1xx answer before the final one.
+    cdef int interim(self, Exchange e, const ResponseHead* h, const char* buf) noexcept
+    # More of the body, framed as the response head said.
+    cdef int relay(self, Exchange e, const char* p, size_t n) noexcept
+    # A complete answer made here, head included; the connection closes after it when `close`.
+    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept
+    # The response is complete.
+    cdef void response_done(self, Exchange e) noexcept
+    # The connection broke: cancels the exchange and closes.
+    cdef void gone(self) noexcept
+    # The response cannot be completed.
+    cdef void break_off(self, Exchange e, bint reset) noexcept
+    # The server takes request body (again).
+    cdef void resume_body(self, Exchange e) noexcept
+    # No longer HTTP: bytes go both ways from now on.
+    cdef void become_tunnel(self, Exchange e) noexcept
+    # The exchange waits in the queue until this time (ms); 0 = no longer.
+    cdef void wait_until(self, uint64_t deadline_ms) noexcept
+    # Bytes went through the tunnel: its idle time starts anew.
+    cdef void tunnel_activity(self, Exchange e) noexcept
+    cdef const sockaddr* peer(self) noexcept
+    cdef uint16_t peer_port(self) noexcept
+    cdef uint16_t local_port(self) noexcept
+    cdef bint https(self) noexcept
+
+# The connection a request goes out on.
+cdef class ServerSide(ServerConnection):
+    # Sends the head (rewritten) and what came of the body with it.
+    cdef void begin(self, Exchange e) noexcept
+    # Sends more of the body. Sent.
+    cdef int send_body(self, Exchange e, const char* p, size_t n) noexcept
+    # The client takes response body again.
+    cdef void resume(self) noexcept
+    # The exchange is over for this connection: close it, whatever state it is in.
+    cdef void cancel(self) noexcept
+
+cdef class Exchange:
+    cdef:
+        Core core
+        Frontend front
+        Action action
+        Backend backend             # None until a route chose one
+        Server server               # None until one was picked
+        ClientSide client           # None once it has gone
+        ServerSide up               # None when no connection serves it
+        Chunk* saved                # request head as received, then the body bytes that came with it
+        uint32_t head_len
+        uint32_t body_len           # of those, in `saved`
+        # what of the head is needed after the scratch copy is gone
+        Span line, host, user_agent, referer
+        uint8_t method              # http Method
+        uint8_t minor
+        uint8_t framing             # of the request
+        bint wants_json             # error pages
+        bint upgrade                # the client asks for an upgrade
+        bint keep_alive             # the client wants it
+        # progress
+        bint request_done           # the whole request has been received
+        bint response_started       # some of the answer has gone to the client
+        bint holding                # a server is taken: release is due
+        bint queueing
+        bint ended
+        bint reused                 # the attempt at hand runs on a kept-alive connection
+        uint8_t ntried
+        uint8_t attempts
+        uint8_t redispatched
+        int32_t tried[MAX_TRIED]
+        int32_t slot                # of the server that is taken
+        bint has_key
+        uint64_t key
+        uint16_t status
+        char term[4]
+        const char* reason          # static text, NULL = nothing to say
+        # monotonic microseconds; 0 = not reached
+        uint64_t start_us, head_us, assigned_us, connected_us, response_us
+        uint64_t bytes_in, bytes_out
+        uint32_t queue_ahead
+        uint32_t server_conns       # on the server when this one ended
+        uint16_t client_port
+        bint https
+        char client_text[48]
+        uint32_t client_len
+        char request_id[32]
+        PyObject* queue_next
+        PyObject* queue_prev
+
+    # Routes and begins; core.request describes the head at `buf`, `body` follows it in memory.
+    cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
+                    bint request_done) noexcept
+    # A head that cannot be used: answers `status` and closes.
+    cdef void refused(self, ClientSide client, const char* p, size_t n, int status, const char* term,
+                      const char* reason) noexcept
+    # --- from the server side
+    cdef void connected(self) noexcept
+    cdef void response_head(self, const ResponseHead* h) noexcept
+    cdef void response_complete(self) noexcept
+    cdef void attempt_failed(self, int failure) noexcept
+    # --- from the client side
+    cdef void client_gone(self) noexcept
+    cdef void client_timed_out(self) noexcept
+    cdef void body_refused(self, int status, const char* reason) noexcept
+    cdef void body_complete(self) noexcept
+    # --- from either
+    cdef void tunnel_over(self, bint broken) noexcept
+    # --- inside
+    cdef bint load_head(self) noexcept
+    cdef void assign(self) noexcept
+    cdef void attach(self, int slot) noexcept
+    cdef void queue_up(self) noexcept
+    cdef void leave_queue(self) noexcept
+    cdef void fail(self, int status, const char* term, const char* reason) noexcept
+    cdef void give_back(self, int use) noexcept
+    cdef void end(self) noexcept
+    cdef void fill_info(self, ForwardInfo* info) noexcept
+    cdef void _local(self, Action action) noexcept
+    cdef void _answer(self, const char* p, size_t n, bint close) noexcept
+    cdef object _open(self, Server s)
+    cdef bint _must_be_fresh(self) noexcept
+    cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
+    cdef void _count_redispatch(self) noexcept
+    cdef bint _replayable(self) noexcept
+
+# A new exchange; the caller's reference is the reactor's to give up (Exchange.end does).
+cdef Exchange exchange_new(Core core, Frontend front)
+# Serves waiting exchanges while servers are free.
+cdef void serve_queue(Backend b) noexcept

@@ -1,0 +1,677 @@
+"""One request and its response.
+
+Life: `start` routes; `assign` picks a server (or queues); `attach` puts the exchange on a connection of it; the server
+side reports `connected`, `response_head`, `response_complete` or `attempt_failed`; `end` logs, counts and lets go.
+Every exchange ends exactly once, with one outcome: a status and HAProxy's termination flags.
+
+References: the exchange owns itself until `end`, which hands that reference to the reactor to drop after the batch, so
+no method ever runs on a freed exchange. Both connections point at it and are cut loose before.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memcpy, memset
+from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
+from fastlb._core.net cimport sockaddr
+from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
+from fastlb.engine.access_log cimport LogRecord
+from fastlb.engine.buffer cimport chunk_free, chunk_new
+from fastlb.engine.core cimport HEAD_OUT
+from fastlb.engine.hash_key cimport find_hash_key
+from fastlb.engine.report cimport report_exchange
+from fastlb.engine.networks cimport format_address
+from fastlb.engine.rules cimport write_https_redirect
+from fastlb.engine.server cimport pool_take
+from fastlb.engine.stats cimport (
+    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
+    COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED)
+from fastlb.engine.upstream cimport KEY_NONE
+from fastlb.http.canned cimport wants_json, write_canned
+from fastlb.http.fields cimport (
+    FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT, Field)
+from fastlb.http.request_head cimport (
+    METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
+from fastlb.http.identity cimport make_request_id
+from fastlb.http.rewrite cimport upgrade_forwarded
+
+
+cdef class ClientSide(Stream):
+    """The connection a request came in on."""
+
+    cdef int respond(self, Exchange e, const ResponseHead* h, const char* buf, const char* body, size_t n,
+                     bint end) noexcept:
+        return -1
+
+    cdef int interim(self, Exchange e, const ResponseHead* h, const char* buf) noexcept:
+        return -1
+
+    cdef int relay(self, Exchange e, const char* p, size_t n) noexcept:
+        return -1
+
+    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:
+        pass
+
+    cdef void response_done(self, Exchange e) noexcept:
+        pass
+
+    cdef void gone(self) noexcept:
+        pass
+
+    cdef void break_off(self, Exchange e, bint reset) noexcept:
+        pass
+
+    cdef void resume_body(self, Exchange e) noexcept:
+        pass
+
+    cdef void become_tunnel(self, Exchange e) noexcept:
+        pass
+
+    cdef void wait_until(self, uint64_t deadline_ms) noexcept:
+        pass
+
+    cdef void tunnel_activity(self, Exchange e) noexcept:
+        pass
+
+    cdef const sockaddr* peer(self) noexcept:
+        return NULL
+
+    cdef uint16_t peer_port(self) noexcept:
+        return 0
+
+    cdef uint16_t local_port(self) noexcept:
+        return 0
+
+    cdef bint https(self) noexcept:
+        return False
+
+
+cdef class ServerSide(ServerConnection):
+    """The connection a request goes out on."""
+
+    cdef void begin(self, Exchange e) noexcept:
+        pass
+
+    cdef int send_body(self, Exchange e, const char* p, size_t n) noexcept:
+        return -1
+
+    cdef void resume(self) noexcept:
+        pass
+
+    cdef void cancel(self) noexcept:
+        pass
+
+
+cdef Exchange exchange_new(Core core, Frontend front):
+    cdef Exchange e = Exchange.__new__(Exchange)
+    Py_INCREF(e)
+    if FASTLB_DEBUG:
+        live_counters()[LIVE_EXCHANGE] += 1
+    e.core = core
+    e.front = front
+    memcpy(e.term, b"----", 4)
+    return e
+
+
+cdef inline Span first_field(const RequestHead* h, int field_id) noexcept:
+    cdef Span s
+    cdef const Field* f
+    s.off = 0
+    s.len = 0
+    if h.seen[field_id]:
+        f = &h.fields[h.seen[field_id] - 1]
+        s.off = f.value
+        s.len = f.value_len
+    return s
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class Exchange:
+    """One request and its response; see the module."""
+
+    def __dealloc__(self):
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_EXCHANGE] -= 1
+        chunk_free(self.saved)
+
+    cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
+                    bint request_done) noexcept:
+        cdef Core core = self.core
+        cdef RequestHead* h = core.request
+        cdef Span accept
+        cdef int route
+        cdef Action action
+        cdef Chunk* saved
+        self.client = client
+        self.head_us = core.reactor.now_us
+        self.request_done = request_done
+        self.method = h.method
+        self.minor = h.minor
+        self.framing = h.framing
+        self.keep_alive = h.keep_alive
+        self.upgrade = h.upgrade and upgrade_forwarded(buf, h)
+        self.line = h.line
+        self.host = h.host
+        self.user_agent = first_field(h, FIELD_USER_AGENT)
+        self.referer = first_field(h, FIELD_REFERER)
+        accept = first_field(h, FIELD_ACCEPT)
+        if accept.len:
+            self.wants_json = wants_json(buf + accept.off, accept.len)
+        self.bytes_in = head_len + body_len
+        self.client_len = format_address(client.peer(), self.client_text)
+        self.client_port = client.peer_port()
+        self.https = client.https()
+        make_request_id(self.request_id)
+        self.front.counters[COUNT_CURRENT] += 1
+        saved = chunk_new(head_len + body_len)
+        if saved == NULL:
+            self.fail(503, b"RC", b"out of memory")
+            return
+        memcpy(saved.data, buf, head_len + body_len)
+        saved.end = <uint32_t>(head_len + body_len)
+        self.saved = saved
+        self.head_len = head_len
+        self.body_len = <uint32_t>body_len
+        core.request_base = saved.data
+        if self.method == METHOD_CONNECT:
+            self.fail(405, b"PR", b"CONNECT is not offered")
+            return
+        if h.content_length > self.front.max_body and self.front.max_body:
+            self.fail(413, b"PR", b"request body longer than limits.body")
+            return
+        if self.front.redirect_https and not client.https():
+            self._local(None)
+            return
+        route = self.front.router.match(h, saved.data, client.peer())
+        action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
+        self.action = action
+        if action.backend is None:
+            if action.redirect is None and action.respond is None:
+                self.fail(404, b"PR", b"no route matches")
+            else:
+                self._local(action)
+            return
+        self.backend = action.backend
+        self.backend.counters[COUNT_CURRENT] += 1
+        if self.backend.counters[COUNT_CURRENT] > self.backend.counters[COUNT_PEAK]:
+            self.backend.counters[COUNT_PEAK] = self.backend.counters[COUNT_CURRENT]
+        if self.backend.key_kind != KEY_NONE:
+            self.has_key = find_hash_key(self.backend, h, saved.data, client.peer(), &self.key)
+        self.assign()
+
+    cdef void refused(self, ClientSide client, const char* p, size_t n, int status, const char* term,
+                      const char* reason) noexcept:
+        cdef Chunk* saved
+        cdef const RequestHead* h = self.core.request
+        self.client = client
+        self.client_len = format_address(client.peer(), self.client_text)
+        self.client_port = client.peer_port()
+        self.https = client.https()
+        make_request_id(self.request_id)
+        self.bytes_in = n
+        self.front.counters[COUNT_CURRENT] += 1
+        if status != 400 and status != 408 and h.line.len and h.line.off + h.line.len <= n:
+            # The line is sound and the refusal is about its size or what follows: log it.
+            saved = chunk_new(h.line.len + 1)
+            if saved != NULL:
+                memcpy(saved.data, p + h.line.off, h.line.len)
+                self.line.len = h.line.len
+                self.saved = saved
+        self.fail(status, term, reason)
+
+    cdef void fill_info(self, ForwardInfo* info) noexcept:
+        """What the rewriting of the head needs to know of the client."""
+        cdef ClientSide c = self.client
+        memset(info, 0, sizeof(info[0]))
+        info.client = self.client_text
+        info.client_len = self.client_len
+        info.request_id = self.request_id
+        info.request_id_len = 32
+        if c is None:
+            return
+        info.client_port = c.peer_port()
+        info.port = c.local_port()
+        info.https = c.https()
+        if self.front.trust is not None:
+            info.trusted = self.front.trust.contains(c.peer())
+
+    cdef void _local(self, Action action) noexcept:
+        """Answers a redirect or a fixed response; None: the redirect to https."""
+        cdef Core core = self.core
+        cdef ForwardInfo info
+        cdef ssize_t n
+        cdef bint close = not self.keep_alive or not self.request_done or core.draining
+        self.fill_info(&info)
+        if action is None:
+            n = write_https_redirect(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close)
+            self.status = 301 if method_idempotent(self.method) else 308
+        elif action.redirect is not None:
+            n = action.redirect.write(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close,
+                                      self.method == METHOD_HEAD)
+            self.status = action.redirect.status
+        else:
+            n = action.respond.write(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close,
+                                     self.method == METHOD_HEAD)
+            self.status = action.respond.status
+        if n < 0:
+            self.fail(500, b"IR", b"answer does not fit")
+            return
+        self.front.counters[COUNT_INTERCEPTED] += 1
+        memcpy(self.term, b"LR", 2)
+        self.response_us = core.reactor.now_us
+        self.response_started = True
+        self.bytes_out = <uint64_t>n
+        self._answer(core.obuf, <size_t>n, close)
+
+    cdef void _answer(self, const char* p, size_t n, bint close) noexcept:
+        cdef ClientSide c = self.client
+        self.client = None
+        self.end()
+        if c is not None:
+            c.answer(self, p, n, close)
+
+    # --- picking a server
+
+    cdef void assign(self) noexcept:
+        cdef Backend b = self.backend
+        cdef int slot
+        if self.assigned_us == 0 and not self.queueing:
+            b.counters[COUNT_SELECTED] += 1
+        slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
+        if slot >= 0:
+            self.attach(slot)
+            return
+        if slot == PICK_FULL:
+            self.queue_up()
+            return
+        if self.ntried and self.reason != NULL:
+            # Every usable server was tried: the last failure is the answer.
+            self.fail(self.status if self.status else 503, self.term, self.reason)
+        else:
+            self.fail(503, b"SC", b"no server is available")
+
+    cdef void attach(self, int slot) noexcept:
+        cdef Backend b = self.backend
+        cdef Server s = <Server>b.by_slot[slot]
+        cdef PyObject* p
+        cdef ServerSide up
+        cdef uint64_t now = self.core.reactor.now_us
+        self.holding = True
+        self.slot = slot
+        self.server = s
+        self.attempts += 1
+        if self.assigned_us == 0:
+            self.assigned_us = now
+        s.counters[COUNT_SELECTED] += 1
+        s.counters[COUNT_CURRENT] += 1
+        if s.counters[COUNT_CURRENT] > s.counters[COUNT_PEAK]:
+            s.counters[COUNT_PEAK] = s.counters[COUNT_CURRENT]
+        p = NULL
+        if not self._must_be_fresh():
+            p = pool_take(s)
+        self.reused = p != NULL
+        if p != NULL:
+            up = <ServerSide>p
+            self.connected_us = now
+            s.counters[COUNT_REUSED] += 1
+        else:
+            self.connected_us = 0
+            up = <ServerSide?>self._open(s)
+            if up is None:
+                self.attempt_failed(FAIL_CONNECT if b.connector.failure else FAIL_RESOURCES)
+                return
+        self.up = up
+        if not self.load_head():
+            self.up = None
+            up.cancel()
+            self.fail(500, b"IR", b"saved request does not parse")
+            return
+        up.begin(self)
+
+    cdef object _open(self, Server s):
+        return self.backend.connector.open(self.core, s, self.backend.connect_ms)
+
+    cdef bint _must_be_fresh(self) noexcept:
+        # After a kept-alive connection broke, only a new one says whether the server is there.
+        return self.attempts > 1
+
+    cdef bint load_head(self) noexcept:
+        """Makes core.request describe this exchange's head again; it may have been overwritten since."""
+        cdef Core core = self.core
+        if core.request_base == self.saved.data:
+            return True
+        request_head_reset(core.request)
+        if parse_request_head(core.request, self.saved.data, self.head_len, &self.front.limits) <= 0:
+            core.request_base = NULL
+            return False
+        core.request_base = self.saved.data
+        return True
+
+    # --- waiting for a server
+
+    cdef void queue_up(self) noexcept:
+        cdef Backend b = self.backend
+        cdef ClientSide c = self.client
+        if self.queueing:
+            return
+        if b.max_queue and b.queued >= b.max_queue:
+            self.fail(503, b"SQ", b"queue is full")
+            return
+        self.queueing = True
+        self.queue_ahead = b.queued
+        self.queue_next = NULL
+        self.queue_prev = b.queue_last
+        if b.queue_last != NULL:
+            (<Exchange>b.queue_last).queue_next = <PyObject*>self
+        else:
+            b.queue_first = <PyObject*>self
+        b.queue_last = <PyObject*>self
+        b.queued += 1
+        b.counters[COUNT_QUEUED] += 1
+        if b.counters[COUNT_QUEUED] > b.counters[COUNT_QUEUE_PEAK]:
+            b.counters[COUNT_QUEUE_PEAK] = b.counters[COUNT_QUEUED]
+        self.core.defer_queues()
+        if c is not None and b.queue_ms:
+            c.wait_until(self.core.reactor.now_ms + b.queue_ms)
+
+    cdef void leave_queue(self) noexcept:
+        cdef Backend b = self.backend
+        if not self.queueing:
+            return
+        self.queueing = False
+        if self.queue_prev != NULL:
+            (<Exchange>self.queue_prev).queue_next = self.queue_next
+        else:
+            b.queue_first = self.queue_next
+        if self.queue_next != NULL:
+            (<Exchange>self.queue_next).queue_prev = self.queue_prev
+        else:
+            b.queue_last = self.queue_prev
+        self.queue_next = NULL
+        self.queue_prev = NULL
+        b.queued -= 1
+        b.counters[COUNT_QUEUED] -= 1
+        if self.client is not None:
+            self.client.wait_until(0)
+
+    # --- what the server side reports
+
+    cdef void connected(self) noexcept:
+        cdef ClientSide c = self.client
+        self.connected_us = self.core.reactor.now_us
+        if c is not None and not self.request_done:
+            c.resume_body(self)
+
+    cdef void response_head(self, const ResponseHead* h) noexcept:
+        self.response_us = self.core.reactor.now_us
+        if self.connected_us == 0:
+            self.connected_us = self.response_us
+        self.status = h.status
+        self.reason = NULL
+        memcpy(self.term, b"--", 2)
+        self.response_started = True
+
+    cdef void response_complete(self) noexcept:
+        cdef ClientSide c = self.client
+        self.up = None
+        self.client = None
+        self.give_back(USE_OK)
+        self.end()
+        if c is not None:
+            c.response_done(self)
+
+    cdef void attempt_failed(self, int failure) noexcept:
+        """The attempt at hand is over; its connection is gone already. Tries elsewhere when nothing was lost."""
+        cdef Backend b = self.backend
+        cdef ClientSide c = self.client
+        cdef bint again = False
+        cdef int status = 502
+        cdef const char* term = b"SH"
+        cdef const char* reason = NULL
+        self.up = None
+        if failure == FAIL_CONNECT:
+            status, term, reason, again = 503, b"SC", b"connection to server failed", True
+        elif failure == FAIL_CONNECT_TIMEOUT:
+            status, term, reason, again = 503, b"sC", b"connection to server timed out", True
+        elif failure == FAIL_RESOURCES:
+            status, term, reason = 503, b"RC", b"no descriptor or memory for a server connection"
+        elif failure == FAIL_STALE or failure == FAIL_CLOSED:
+            reason = b"server closed the connection before answering"
+            again = method_idempotent(self.method) and self._replayable()
+        elif failure == FAIL_TIMEOUT:
+            status, term, reason = 504, b"sH", b"server did not answer in time"
+        elif failure == FAIL_MALFORMED:
+            term, reason = b"PH", b"malformed response"
+            if self.response_started:
+                term = b"PD"
+        elif failure == FAIL_TRUNCATED:
+            term, reason = b"SD", b"server broke the response off"
+        elif failure == FAIL_STALLED:
+            term, reason = b"sD", b"server stopped sending the response"
+        elif failure == FAIL_HEAD_REFUSED:
+            status, term, reason = 400, b"PR", b"request target cannot be passed on safely"
+        elif failure == FAIL_HEAD_TOO_LARGE:
+            status, term, reason = 431, b"PR", b"request head too large after rewriting"
+        if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
+            b.counters[COUNT_CONNECT_ERRORS] += 1
+            if self.server is not None:
+                self.server.counters[COUNT_CONNECT_ERRORS] += 1
+        self.give_back(USE_CANCELLED if failure in (FAIL_STALE, FAIL_RESOURCES, FAIL_HEAD_TOO_LARGE, FAIL_HEAD_REFUSED) else USE_FAILED)
+        if self.response_started:
+            memcpy(self.term, term, 2)
+            if self.reason == NULL:
+                self.reason = reason
+            self.client = None
+            self.end()
+            if c is not None:
+                c.break_off(self, failure == FAIL_TRUNCATED or failure == FAIL_MALFORMED)
+            return
+        if c is None:
+            self.end()
+            return
+        if again and self.attempts <= b.retries:
+            self._try_elsewhere(failure, status, term, reason)
+            return
+        self.fail(status, term, reason)
+
+    cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept:
+        cdef Backend b = self.backend
+        cdef int slot = self.slot
+        self.status = <uint16_t>status
+        memcpy(self.term, term, 2)
+        self.reason = reason
+        b.counters[COUNT_RETRIES] += 1
+        self.server.counters[COUNT_RETRIES] += 1
+        if self.ntried < MAX_TRIED:
+            self.tried[self.ntried] = slot
+            self.ntried += 1
+        if failure == FAIL_STALE:
+            # The server may be well: when there is no other, a new connection to the same one is a fair try.
+            slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
+            if slot >= 0:
+                self._count_redispatch()
+                self.attach(slot)
+                return
+            self.ntried -= 1
+            self.assign()
+            return
+        self._count_redispatch()
+        self.assign()
+
+    cdef void _count_redispatch(self) noexcept:
+        self.redispatched = 1
+        self.backend.counters[COUNT_REDISPATCHES] += 1
+        self.server.counters[COUNT_REDISPATCHES] += 1
+
+    cdef bint _replayable(self) noexcept:
+        # All of the request is in `saved`: none of it went to the server only.
+        return self.request_done and self.bytes_in == self.head_len + self.body_len and self.bytes_in <= REPLAY_BYTES
+
+    # --- what the client side reports
+
+    cdef void body_complete(self) noexcept:
+        self.request_done = True
+
+    cdef void client_gone(self) noexcept:
+        """The client has left: the server side is cancelled at once."""
+        cdef ServerSide up = self.up
+        self.client = None
+        if self.ended:
+            return
+        self.term[0] = c'C'
+        if self.queueing:
+            self.term[1] = c'Q'
+            self.leave_queue()
+        elif self.response_started:
+            self.term[1] = c'D'
+        elif self.connected_us == 0:
+            self.term[1] = c'C'
+        elif not self.request_done:
+            self.term[1] = c'D'
+        else:
+            self.term[1] = c'H'
+        self.reason = b"client closed the connection"
+        self.up = None
+        if up is not None:
+            up.cancel()
+        self.give_back(USE_CANCELLED)
+        self.end()
+
+    cdef void client_timed_out(self) noexcept:
+        """The client does not send its body, or does not read the response; or the wait in the queue was too long."""
+        cdef ServerSide up = self.up
+        cdef ClientSide c = self.client
+        if self.queueing:
+            self.leave_queue()
+            self.fail(503, b"sQ", b"no server became free in time")
+            return
+        if self.response_started:
+            self.reason = b"client stopped reading"
+            memcpy(self.term, b"cD", 2)
+            self.client = None
+            self.up = None
+            if up is not None:
+                up.cancel()
+            self.give_back(USE_CANCELLED)
+            self.end()
+            if c is not None:
+                c.break_off(self, True)
+            return
+        self.body_refused(408, b"client stopped sending the request body")
+
+    cdef void body_refused(self, int status, const char* reason) noexcept:
+        """The body breaks the protocol or a limit."""
+        cdef ServerSide up = self.up
+        cdef ClientSide c = self.client
+        self.up = None
+        if up is not None:
+            up.cancel()
+        self.give_back(USE_CANCELLED)
+        if self.queueing:
+            self.leave_queue()
+        if self.response_started:
+            self.reason = reason
+            memcpy(self.term, b"PD", 2)
+            self.client = None
+            self.end()
+            if c is not None:
+                c.break_off(self, False)
+            return
+        self.fail(status, b"cD" if status == 408 else b"PR", reason)
+
+    cdef void tunnel_over(self, bint broken) noexcept:
+        """Both sides have ended, one broke, or nothing moved for too long."""
+        cdef ServerSide up = self.up
+        cdef ClientSide c = self.client
+        self.client = None
+        self.up = None
+        if broken and self.term[0] == c'-':
+            self.term[0] = c'S'
+            self.term[1] = c'D'
+        if up is not None:
+            up.cancel()
+        self.give_back(USE_OK)
+        self.end()
+        if c is not None:
+            c.break_off(self, broken)
+
+    # --- the end
+
+    cdef void fail(self, int status, const char* term, const char* reason) noexcept:
+        """Answers an error page made here."""
+        cdef Core core = self.core
+        cdef size_t n
+        cdef bint close = not self.keep_alive or not self.request_done or core.draining or status == 400
+        cdef uint32_t retry_after = 1 if status == 503 else 0
+        if self.queueing:
+            self.leave_queue()
+        self.give_back(USE_CANCELLED)
+        if self.method == METHOD_HEAD:
+            close = True
+        self.status = <uint16_t>status
+        self.term[0] = term[0]
+        self.term[1] = term[1]
+        self.reason = reason
+        n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
+        if self.method == METHOD_HEAD:
+            n = head_only(core.obuf, n)
+        self.bytes_out = n
+        self.response_started = True
+        self._answer(core.obuf, n, close)
+
+    cdef void give_back(self, int use) noexcept:
+        """Releases the server that was taken, with what the use of it said about it."""
+        cdef uint64_t latency = 0
+        cdef Backend b = self.backend
+        if not self.holding:
+            return
+        self.holding = False
+        if use == USE_OK and self.response_us > self.assigned_us:
+            latency = self.response_us - self.assigned_us
+        if use == USE_OK and (self.status == 502 or self.status == 503 or self.status == 504):
+            use = USE_FAILED
+        self.server_conns = <uint32_t>self.server.counters[COUNT_CURRENT]
+        b.selector.release(self.slot, use, <uint32_t>latency, self.core.reactor.now_ms)
+        self.server.counters[COUNT_CURRENT] -= 1
+        if b.queue_first != NULL:
+            self.core.defer_queues()
+
+    cdef void end(self) noexcept:
+        """Logs, counts and lets go. The method that calls it may go on using its own locals, nothing else."""
+        FL_ASSERT(not self.ended, b"exchange ends once")
+        if self.ended:
+            return
+        self.ended = True
+        FL_ASSERT(not self.holding, b"server given back before the end")
+        report_exchange(self)
+        self.front.counters[COUNT_CURRENT] -= 1
+        if self.backend is not None:
+            self.backend.counters[COUNT_CURRENT] -= 1
+        self.core.reactor.retire(<PyObject*>self)
+
+
+cdef size_t head_only(char* p, size_t n) noexcept:
+    """Length of the head of a complete message, for answers to HEAD."""
+    cdef size_t i = 3
+    while i < n:
+        if p[i] == c'\n' and p[i - 1] == c'\r' and p[i - 2] == c'\n':
+            return i + 1
+        i += 1
+    return n
+
+
+cdef void serve_queue(Backend b) noexcept:
+    cdef Exchange e
+    cdef int slot
+    while b.queue_first != NULL:
+        e = <Exchange>b.queue_first
+        slot = b.selector.select(e.key, e.has_key, e.tried, e.ntried, e.core.reactor.now_ms)
+        if slot == PICK_FULL:
+            return
+        e.leave_queue()
+        if slot >= 0:
+            e.attach(slot)
+        else:
+            e.fail(503, b"SC", b"no server is available")

@@ -1,0 +1,643 @@
+"""A client connection that speaks HTTP/1.x.
+
+The connection reads a head, starts an exchange, passes the body on as it comes, writes the answer, and begins again.
+One exchange at a time: what a client pipelines stays in the kernel's buffer, or in `inb` where it was read already.
+An idle connection holds no buffer.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
+from fastlb._core.net cimport (
+    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close, ntohs, sockaddr_in)
+from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
+from fastlb.engine.exchange cimport ServerSide, exchange_new
+from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN
+from fastlb.engine.stream cimport (
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_DONE, STREAM_EOF, STREAM_PAUSED,
+    STREAM_READABLE)
+from fastlb.engine.tunnel cimport HALF_CLOSED_MS, TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tunnel_relay
+from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, CHUNK_MORE, chunked_reset, chunked_scan
+from fastlb.http.fields cimport (
+    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, PARSE_MORE, reason_text)
+from fastlb.http.request_head cimport parse_request_head, request_head_reset, request_head_size
+from fastlb.http.response_head cimport ResponseHead
+from fastlb.http.rewrite cimport ResponseInfo, write_response_head
+
+cdef enum:
+    COPY_BELOW = 8192           # a body run this short is copied behind the head: one plain send is cheaper
+    LINGER_BYTES = 1048576
+    LINGER_MS = 2000
+    PIPELINE_ROUNDS = 16        # requests served from one input before others get their turn
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+cdef class H1Client(ClientSide):
+    """A client connection that speaks HTTP/1.x."""
+
+    def __dealloc__(self):
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_CLIENT] -= 1
+        chunk_free(self.inb)
+        free(self.partial)
+
+    # --- events
+
+    cdef void on_events(self, uint32_t events) noexcept:
+        if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_EOF
+        if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_READABLE
+        if events & EPOLLERR and self.state != CLIENT_TUNNEL:
+            self.gone()
+            return
+        if events & EPOLLOUT and self.out != NULL:
+            self._writable()
+            if self.stream_flags & STREAM_CLOSED:
+                return
+        if self.stream_flags & STREAM_READABLE:
+            self.read_more()
+
+    cdef void on_deferred(self) noexcept:
+        if self._more_input():
+            self.next_request()
+        elif self.stream_flags & STREAM_READABLE:
+            self.read_more()
+
+    cdef void on_timer(self) noexcept:
+        cdef Exchange e = self.exchange
+        if self.state == CLIENT_HEAD:
+            if self.start_us == 0 or self.inb == NULL:
+                self.shut(False)        # idle: closed without a word, as every peer does
+            else:
+                self.refuse(self.inb.data + self.inb.start, self.inb.end - self.inb.start, 408, b"cR",
+                            b"request head did not arrive in time")
+        elif self.state == CLIENT_TUNNEL:
+            e.term[0] = c'c'
+            e.term[1] = c'D'
+            e.tunnel_over(False)
+        elif e is not None:
+            e.client_timed_out()
+        else:
+            self.shut(False)
+
+    cdef void _writable(self) noexcept:
+        cdef Exchange e = self.exchange
+        cdef ServerSide up
+        cdef int sent
+        sent = self.flush()
+        if self.state == CLIENT_TUNNEL:
+            if sent == SENT_ERROR or (sent == SENT_ALL and tunnel_drained(self, self.tunnel)):
+                e.tunnel_over(sent == SENT_ERROR)
+            return
+        if sent == SENT_ERROR:
+            self.gone()
+        elif sent == SENT_ALL:
+            if self.state == CLIENT_FLUSH:
+                self.leave()
+                return
+            if self.state == CLIENT_HEAD:
+                set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.listener.front.idle_ms)
+            else:
+                clear_deadline(self)
+            if e is not None:
+                up = e.up
+                if up is not None:
+                    up.resume()
+        elif e is not None:
+            # Progress: the client is slow, not gone.
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+
+    # --- reading
+
+    cdef void read_more(self) noexcept:
+        cdef Core core = self.core
+        cdef ssize_t n
+        cdef int rounds = 0
+        cdef Chunk* c
+        cdef uint32_t need
+        while self.stream_flags & STREAM_READABLE:
+            if self.state == CLIENT_WAIT:
+                # Nothing is read while the answer is under way; only a hang-up matters.
+                if self.stream_flags & STREAM_EOF and self.front.abort_on_close:
+                    self.gone()
+                return
+            if self.state == CLIENT_TUNNEL:
+                self._relay_tunnel()
+                return
+            if self.state == CLIENT_LINGER:
+                self.linger()
+                return
+            if self.state > CLIENT_LINGER or self.state == CLIENT_FLUSH:
+                return
+            if self.state == CLIENT_BODY and self.stream_flags & STREAM_PAUSED:
+                return
+            if rounds >= READ_ROUNDS:
+                core.reactor.defer(self)
+                return
+            rounds += 1
+            if self.inb != NULL:
+                c = self.inb
+                if c.cap - c.end < 1024:
+                    need = (c.end - c.start) * 2 + 4096
+                    c = chunk_grow(c, need)
+                    if c == NULL:
+                        self.shut(True)
+                        return
+                    self.inb = c
+                n = self.receive(c.data + c.end, c.cap - c.end)
+                if n > 0:
+                    c.end += <uint32_t>n
+                    self.process_input()
+                    if self.stream_flags & STREAM_CLOSED:
+                        return
+                    if self._more_input():
+                        self.next_request()
+                    continue
+            else:
+                n = self.receive(core.rbuf, READ_SIZE)
+                if n > 0:
+                    self.working = True
+                    self.process(core.rbuf, <size_t>n)
+                    self.working = False
+                    if self.stream_flags & STREAM_CLOSED:
+                        return
+                    if self._more_input():
+                        self.next_request()
+                    continue
+            if n == IO_AGAIN:
+                return
+            self._ended(n == IO_EOF)
+            return
+
+    cdef bint _more_input(self) noexcept:
+        """Bytes were read that may hold another request."""
+        return self.state == CLIENT_HEAD and self.inb != NULL and self.partial == NULL
+
+    cdef void process_input(self) noexcept:
+        """process() on what `inb` holds. The chunk stays the connection's when keep_input() keeps a tail of it."""
+        cdef Core core = self.core
+        cdef Chunk* c = self.inb
+        cdef Chunk* outer_feeding = core.feeding
+        cdef bint outer = self.working
+        self.inb = NULL
+        core.feeding = c
+        self.working = True
+        self.process(c.data + c.start, c.end - c.start)
+        self.working = outer
+        if core.feeding == c:
+            chunk_free(c)
+        core.feeding = outer_feeding
+
+    cdef void _ended(self, bint orderly) noexcept:
+        """The client sends no more."""
+        if self.state == CLIENT_HEAD:
+            if self.inb != NULL and self.start_us and orderly:
+                self.refuse(self.inb.data + self.inb.start, self.inb.end - self.inb.start, 400, b"CR",
+                            b"client closed before the request was complete")
+            else:
+                self.shut(False)
+            return
+        self.gone()
+
+    cdef void process(self, const char* p, size_t n) noexcept:
+        """Uses received bytes; what it cannot use yet it keeps."""
+        cdef Core core = self.core
+        cdef RequestHead* h = core.request
+        cdef int got
+        cdef Chunk* kept
+        if self.state == CLIENT_BODY:
+            self.body_bytes(p, n)
+            return
+        if self.state != CLIENT_HEAD:
+            self.keep_input(p, n)
+            return
+        self.front = self.listener.front
+        if self.start_us == 0:
+            self.start_us = core.reactor.now_us
+        if self.partial != NULL:
+            memcpy(h, self.partial, request_head_size(self.partial))
+        else:
+            request_head_reset(h)
+        core.request_base = NULL
+        got = parse_request_head(h, p, <uint32_t>n, &self.front.limits)
+        if got > 0:
+            free(self.partial)
+            self.partial = NULL
+            self.begin_exchange(p, <uint32_t>got, n)
+            return
+        if got == PARSE_ERROR:
+            self.refuse(p, n, h.status, b"PR", reason_text(h.reason))
+            return
+        if self.partial == NULL:
+            self.partial = <RequestHead*>malloc(sizeof(RequestHead))
+            if self.partial == NULL:
+                self.shut(True)
+                return
+            # The head has this long in all, however its bytes trickle in. A connection that only sent empty lines waits too.
+            if self.front.header_ms:
+                set_deadline(core.reactor, self, core.reactor.now_ms + self.front.header_ms)
+            else:
+                clear_deadline(self)
+        memcpy(self.partial, h, request_head_size(h))
+        self.keep_input(p, n)
+
+    cdef void keep_input(self, const char* p, size_t n) noexcept:
+        """Keeps bytes for later in `inb`, which is empty now."""
+        cdef Chunk* c = self.core.feeding
+        if n == 0:
+            return
+        if c != NULL and c.data <= p < c.data + c.cap:
+            c.start = <uint32_t>(p - c.data)
+            self.core.feeding = NULL
+            self.inb = c
+            return
+        FL_ASSERT(self.inb == NULL, b"input kept once")
+        c = chunk_new(n + 1024)
+        if c == NULL:
+            self.shut(True)
+            return
+        memcpy(c.data, p, n)
+        c.end = <uint32_t>n
+        self.inb = c
+
+    cdef void begin_exchange(self, const char* p, uint32_t head_len, size_t n) noexcept:
+        cdef Core core = self.core
+        cdef RequestHead* h = core.request
+        cdef Exchange e
+        cdef size_t used = 0
+        cdef size_t rest = n - head_len
+        cdef int whole
+        clear_deadline(self)
+        e = exchange_new(core, self.front)
+        e.start_us = self.start_us
+        self.start_us = 0
+        self.exchange = e
+        self.close_after = not h.keep_alive
+        self.body_total = 0
+        if h.framing == FRAMING_NONE:
+            self.state = CLIENT_WAIT
+            if rest:
+                self.keep_input(p + head_len, rest)
+            e.start(self, p, head_len, 0, True)
+            return
+        if h.framing == FRAMING_LENGTH:
+            self.body_left = h.content_length
+        else:
+            chunked_reset(&self.chunked)
+        self.state = CLIENT_BODY
+        e.framing = h.framing
+        whole = self.take_body(p + head_len, rest, &used)
+        if whole < 0:
+            self.state = CLIENT_WAIT
+            self.close_after = True
+            e.refused(self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
+            return
+        if whole:
+            self.state = CLIENT_WAIT
+            self.keep_input(p + head_len + used, rest - used)
+        else:
+            # Until a server is connected nothing more is read; Exchange.connected resumes.
+            self.stream_flags |= STREAM_PAUSED
+        e.start(self, p, head_len, used, whole == 1)
+        if self.front.max_body and self.body_total > self.front.max_body and self.exchange is e and not e.ended:
+            e.body_refused(413, b"request body longer than limits.body")
+
+    cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept:
+        """Answers an error to a head that cannot be used and closes."""
+        cdef Exchange e = exchange_new(self.core, self.front if self.front is not None else self.listener.front)
+        if self.front is None:
+            self.front = self.listener.front
+        e.start_us = self.start_us
+        self.start_us = 0
+        free(self.partial)
+        self.partial = NULL
+        self.close_after = True
+        self.exchange = e
+        self.state = CLIENT_WAIT
+        e.refused(self, p, n, status, term, reason)
+
+    # --- request body
+
+    cdef int take_body(self, const char* p, size_t n, size_t* used) noexcept:
+        """How many of n bytes belong to the body: 1 = with its end, 0 = more to come, -1 = broken."""
+        cdef int got
+        if self.exchange.framing == FRAMING_LENGTH:
+            if n >= self.body_left:
+                used[0] = <size_t>self.body_left
+                self.body_left = 0
+                return 1
+            used[0] = n
+            self.body_left -= n
+            return 0
+        got = chunked_scan(&self.chunked, p, n, used)
+        self.body_total = self.chunked.total
+        if got == CHUNK_ERROR:
+            return -1
+        return 1 if got == CHUNK_END else 0
+
+    cdef void body_bytes(self, const char* p, size_t n) noexcept:
+        cdef Exchange e = self.exchange
+        cdef ServerSide up = e.up
+        cdef size_t used = 0
+        cdef int whole, sent
+        whole = self.take_body(p, n, &used)
+        if whole < 0:
+            self.close_after = True
+            self.state = CLIENT_WAIT
+            e.body_refused(400, reason_text(self.chunked.reason))
+            return
+        if self.front.max_body and self.body_total > self.front.max_body:
+            self.close_after = True
+            self.state = CLIENT_WAIT
+            e.body_refused(413, b"request body longer than limits.body")
+            return
+        e.bytes_in += used
+        if whole:
+            self.state = CLIENT_WAIT
+            clear_deadline(self)
+            if n > used:
+                self.keep_input(p + used, n - used)
+            e.body_complete()
+        elif self.front.client_ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+        if up is None:
+            return
+        sent = up.send_body(e, p, used)
+        if sent == SENT_PENDING:
+            self.stream_flags |= STREAM_PAUSED
+            clear_deadline(self)
+
+    cdef void resume_body(self, Exchange e) noexcept:
+        if self.state != CLIENT_BODY:
+            return
+        self.stream_flags &= ~STREAM_PAUSED
+        if self.front.client_ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+        if self.stream_flags & STREAM_READABLE:
+            self.core.reactor.defer(self)
+
+    cdef void wait_until(self, uint64_t deadline_ms) noexcept:
+        if deadline_ms:
+            set_deadline(self.core.reactor, self, deadline_ms)
+        else:
+            clear_deadline(self)
+
+    # --- the answer
+
+    cdef int respond(self, Exchange e, const ResponseHead* h, const char* buf, const char* body, size_t n,
+                     bint end) noexcept:
+        cdef Core core = self.core
+        cdef ResponseInfo info
+        cdef ssize_t head
+        cdef int sent
+        memset(&info, 0, sizeof(info))
+        info.client_minor = e.minor
+        info.upgrade = h.framing == FRAMING_TUNNEL
+        if not info.upgrade:
+            if h.framing == FRAMING_EOF or core.draining or (e.minor == 0 and h.framing == FRAMING_CHUNKED):
+                self.close_after = True
+            info.dechunk = e.minor == 0 and h.framing == FRAMING_CHUNKED
+            info.close = self.close_after
+            info.keep_alive_10 = e.minor == 0 and not self.close_after
+        head = write_response_head(core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
+        if head < 0:
+            return SENT_ERROR
+        e.bytes_out += <uint64_t>head + n
+        if n and n <= COPY_BELOW and <size_t>head + n <= HEAD_OUT:
+            memcpy(core.obuf + head, body, n)
+            sent = self.transmit(core.obuf, <size_t>head + n, NULL, 0)
+        else:
+            sent = self.transmit(core.obuf, <size_t>head, body, n)
+        return self._sent(sent)
+
+    cdef int interim(self, Exchange e, const ResponseHead* h, const char* buf) noexcept:
+        cdef ResponseInfo info
+        cdef ssize_t head
+        if e.minor == 0:
+            return SENT_ALL             # RFC 9110 section 15.2: never to HTTP/1.0
+        memset(&info, 0, sizeof(info))
+        info.client_minor = e.minor
+        head = write_response_head(self.core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
+        if head < 0:
+            return SENT_ERROR
+        e.bytes_out += <uint64_t>head
+        return self._sent(self.transmit(self.core.obuf, <size_t>head, NULL, 0))
+
+    cdef int relay(self, Exchange e, const char* p, size_t n) noexcept:
+        e.bytes_out += n
+        return self._sent(self.transmit(p, n, NULL, 0))
+
+    cdef int _sent(self, int sent) noexcept:
+        if sent == SENT_PENDING and self.front.client_ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+        return sent
+
+    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:
+        if close:
+            self.close_after = True
+        if self.transmit(p, n, NULL, 0) == SENT_ERROR:
+            self.exchange = None
+            self.shut(False)
+            return
+        self.response_done(e)
+
+    cdef void response_done(self, Exchange e) noexcept:
+        self.exchange = None
+        if self.state == CLIENT_CLOSED:
+            return
+        if self.state == CLIENT_BODY:
+            # The answer came before the end of the body: the rest of it is read away before closing.
+            self.close_after = True
+            self.unread_body = True
+        if self.close_after or self.core.draining:
+            self.state = CLIENT_FLUSH
+            if self.out == NULL:
+                self.leave()
+            elif self.front.client_ms:
+                set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+            return
+        self.state = CLIENT_HEAD
+        if self.out == NULL and self.front.idle_ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.idle_ms)
+        if self.working:
+            return                      # next_request's loop goes on
+        if self.inb != NULL:
+            self.next_request()
+        elif self.stream_flags & STREAM_READABLE:
+            self.core.reactor.defer(self)
+
+    cdef void next_request(self) noexcept:
+        """Serves pipelined requests that were read already."""
+        cdef int rounds = 0
+        while self._more_input():
+            if rounds >= PIPELINE_ROUNDS:
+                self.core.reactor.defer(self)
+                return
+            rounds += 1
+            self.process_input()
+        if self.state == CLIENT_HEAD and self.stream_flags & STREAM_READABLE:
+            self.core.reactor.defer(self)
+
+    cdef void break_off(self, Exchange e, bint reset) noexcept:
+        self.exchange = None
+        # A FIN after a body that only the end of the connection delimits would pass for its end.
+        self.shut(reset)
+
+    cdef void become_tunnel(self, Exchange e) noexcept:
+        self.state = CLIENT_TUNNEL
+        self.tunnel = e.up
+        self.stream_flags &= ~STREAM_PAUSED
+        clear_deadline(self)
+        if e.backend.tunnel_ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + e.backend.tunnel_ms)
+
+    cdef void _relay_tunnel(self) noexcept:
+        cdef Exchange e = self.exchange
+        cdef int got = tunnel_relay(self, self.tunnel, &e.bytes_in)
+        if got != TUNNEL_OPEN:
+            e.tunnel_over(got == TUNNEL_BROKEN)
+        else:
+            self._touch_tunnel(e)
+
+    cdef void _touch_tunnel(self, Exchange e) noexcept:
+        cdef uint64_t ms = e.backend.tunnel_ms
+        if (self.stream_flags | self.tunnel.stream_flags) & STREAM_DONE:
+            ms = HALF_CLOSED_MS
+        if ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + ms)
+
+    cdef void tunnel_activity(self, Exchange e) noexcept:
+        self._touch_tunnel(e)
+
+    cdef const sockaddr* peer(self) noexcept:
+        return <const sockaddr*>&self.address
+
+    cdef uint16_t peer_port(self) noexcept:
+        if self.address.sin6_family == AF_INET:
+            return ntohs((<sockaddr_in*>&self.address).sin_port)
+        return ntohs(self.address.sin6_port) if self.address.sin6_family == AF_INET6 else 0
+
+    cdef uint16_t local_port(self) noexcept:
+        return self.listener.port
+
+    cdef bint https(self) noexcept:
+        return self.listener.https
+
+    # --- leaving
+
+    cdef void leave(self) noexcept:
+        """The last answer is out: close so that the client gets all of it."""
+        if self.unread_body or self.inb != NULL or self.stream_flags & (STREAM_READABLE | STREAM_EOF) == STREAM_READABLE:
+            self.start_linger()
+        else:
+            self.shut(False)
+
+    cdef void start_linger(self) noexcept:
+        # Closing with unread bytes makes the kernel send RST, which can destroy the answer on its way (RFC 9112 section 9.6).
+        self.state = CLIENT_LINGER
+        chunk_free(self.inb)
+        self.inb = NULL
+        self.lingered = 0
+        self.shut_write()
+        set_deadline(self.core.reactor, self, self.core.reactor.now_ms + LINGER_MS)
+        if self.stream_flags & STREAM_READABLE:
+            self.linger()
+
+    cdef void linger(self) noexcept:
+        cdef ssize_t n
+        while self.stream_flags & STREAM_READABLE:
+            n = self.receive(self.core.rbuf, READ_SIZE)
+            if n <= 0:
+                if n != IO_AGAIN:
+                    self.shut(False)
+                return
+            self.lingered += <uint32_t>n
+            if self.lingered > LINGER_BYTES:
+                self.shut(True)
+                return
+
+    cdef void gone(self) noexcept:
+        cdef Exchange e = self.exchange
+        self.exchange = None
+        if e is not None:
+            e.client_gone()
+        self.shut(False)
+
+    cdef void shut(self, bint reset) noexcept:
+        cdef Exchange e = self.exchange
+        cdef Core core = self.core
+        if self.state == CLIENT_CLOSED:
+            return
+        self.state = CLIENT_CLOSED
+        if e is not None:
+            self.exchange = None
+            e.client_gone()
+        self.tunnel = None
+        core.clients -= 1
+        self.client_pprev[0] = self.client_next
+        if self.client_next != NULL:
+            (<H1Client>self.client_next).client_pprev = self.client_pprev
+        self.listener.front.counters[COUNT_OPEN] -= 1
+        self.listener.room()
+        self.close_fd(reset)
+
+    cdef void drain_idle(self) noexcept:
+        """The worker is leaving: an idle connection closes, a busy one after its answer."""
+        if self.state == CLIENT_HEAD and self.inb == NULL and self.out == NULL:
+            self.shut(False)
+        else:
+            self.close_after = True
+
+
+cdef void clients_drain(Core core, bint now) noexcept:
+    cdef PyObject* p = core.client_first
+    cdef PyObject* following
+    cdef H1Client c
+    while p != NULL:
+        c = <H1Client>p
+        following = c.client_next
+        if now:
+            c.shut(True)
+        else:
+            c.drain_idle()
+        p = following
+
+
+cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept:
+    cdef H1Client c = H1Client.__new__(H1Client)
+    if FASTLB_DEBUG:
+        live_counters()[LIVE_CLIENT] += 1
+    c.core = core
+    c.listener = listener
+    c.front = listener.front
+    c.fd = fd
+    if peer.sa_family == AF_INET:
+        memcpy(&c.address, peer, sizeof(sockaddr_in))
+    elif peer.sa_family == AF_INET6:
+        memcpy(&c.address, peer, sizeof(c.address))
+    else:
+        c.address.sin6_family = peer.sa_family
+    if core.reactor.add(c, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+        close(fd)
+        return False
+    core.clients += 1
+    c.client_next = core.client_first
+    c.client_pprev = &core.client_first
+    if core.client_first != NULL:
+        (<H1Client>core.client_first).client_pprev = &c.client_next
+    core.client_first = <PyObject*>c
+    c.front.counters[COUNT_CONNECTIONS] += 1
+    c.front.counters[COUNT_OPEN] += 1
+    if c.front.header_ms:
+        set_deadline(core.reactor, c, core.reactor.now_ms + c.front.header_ms)
+    # The request is often here already: reading now saves a round through epoll.
+    c.stream_flags = STREAM_READABLE
+    c.read_more()
+    return True

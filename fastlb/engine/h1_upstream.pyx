@@ -1,0 +1,505 @@
+"""A server connection that speaks HTTP/1.1.
+
+It sends what an exchange gives it, reads the answer as strictly as requests are read, and passes it on. What the
+server sends beyond its answer never reaches anybody: such a connection is closed instead of being used again.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
+from fastlb._core.net cimport (
+    AF_UNIX, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
+    recv, setsockopt, sockaddr, socket)
+from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
+from fastlb.engine.exchange cimport (
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED, FAIL_RESOURCES, FAIL_STALE,
+    FAIL_STALLED, FAIL_TIMEOUT, FAIL_TRUNCATED, ClientSide)
+from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.server cimport Server, ServerConnection, pool_put, pool_remove
+from fastlb.engine.stats cimport COUNT_CONNECTIONS
+from fastlb.engine.stream cimport (
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tunnel_relay
+from fastlb.http.chunked cimport (
+    CHUNK_DATA, CHUNK_END, CHUNK_ERROR, CHUNK_MORE, chunked_next, chunked_reset, chunked_scan)
+from fastlb.http.fields cimport (
+    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR)
+from fastlb.http.request_head cimport METHOD_HEAD
+from fastlb.http.response_head cimport parse_response_head, response_head_reset, response_head_size
+from fastlb.http.identity cimport ForwardInfo
+from fastlb.http.rewrite cimport HEAD_REFUSED, write_request_head
+
+cdef enum:
+    MAX_INTERIMS = 32           # 1xx heads before the final one; a server must not be able to send them for ever
+
+# Responses are the operator's own servers': a roomier bound than for requests.
+cdef HeadLimits _limits
+_limits.bytes = 65536
+_limits.count = MAX_FIELDS
+_limits.uri = 65536
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class H1Upstream(ServerSide):
+    """A server connection that speaks HTTP/1.1."""
+
+    def __dealloc__(self):
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_UPSTREAM] -= 1
+        chunk_free(self.inb)
+        free(self.partial)
+
+    # --- events
+
+    cdef void on_events(self, uint32_t events) noexcept:
+        cdef Exchange e
+        cdef int sent
+        if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_EOF
+        if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_READABLE
+        if self.state == UP_IDLE:
+            if self.stream_flags & STREAM_READABLE:
+                # Closed by the server, or bytes nobody asked for: either way of no more use.
+                self.shut(False)
+            return
+        if self.state == UP_CONNECTING:
+            if events & (EPOLLERR | EPOLLHUP):
+                self.drop(FAIL_CONNECT)
+                return
+            if not events & EPOLLOUT:
+                return
+            self.now_connected()
+            if self.stream_flags & STREAM_CLOSED:
+                return
+        if events & EPOLLOUT and self.out != NULL:
+            e = self.exchange
+            sent = self.flush()
+            if self.state == UP_TUNNEL:
+                if sent == SENT_ERROR or (sent == SENT_ALL and tunnel_drained(self, self.tunnel)):
+                    e.tunnel_over(sent == SENT_ERROR)
+                    return
+            elif sent == SENT_ERROR:
+                self.send_failed = True
+                self.stream_flags |= STREAM_READABLE
+            else:
+                self.arm()
+                if sent == SENT_ALL and e is not None and not e.request_done and e.client is not None:
+                    e.client.resume_body(e)
+        if self.stream_flags & STREAM_READABLE:
+            self.read_more()
+
+    cdef void on_deferred(self) noexcept:
+        if self.stream_flags & STREAM_READABLE and self.state != UP_IDLE:
+            self.read_more()
+
+    cdef void on_timer(self) noexcept:
+        cdef Exchange e = self.exchange
+        if self.state == UP_IDLE:
+            self.shut(False)
+        elif self.state == UP_CONNECTING:
+            self.drop(FAIL_CONNECT_TIMEOUT)
+        elif self.state == UP_TUNNEL or e is None:
+            return
+        elif self.stream_flags & STREAM_PAUSED or (not e.request_done and self.out == NULL and not self.send_failed):
+            self.arm()          # the client is the slow one, and has a deadline of its own
+        elif self.head_done:
+            self.drop(FAIL_STALLED)
+        else:
+            self.drop(FAIL_TIMEOUT)
+
+    cdef void arm(self) noexcept:
+        cdef uint32_t ms = self.exchange.backend.server_ms if self.exchange is not None else 0
+        if ms:
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + ms)
+        else:
+            clear_deadline(self)
+
+    cdef void now_connected(self) noexcept:
+        self.state = UP_ACTIVE
+        self.arm()
+        self.exchange.connected()
+
+    # --- the request
+
+    cdef void begin(self, Exchange e) noexcept:
+        cdef Core core = self.core
+        cdef ForwardInfo info
+        cdef ssize_t head
+        cdef int sent
+        self.exchange = e
+        self.head_done = False
+        self.got_any = False
+        self.send_failed = False
+        self.interims = 0
+        self.stream_flags &= ~STREAM_PAUSED
+        self.uses += 1
+        e.fill_info(&info)
+        head = write_request_head(core.obuf, HEAD_OUT, e.saved.data, core.request, e.action.request_plan, &info)
+        if head < 0:
+            self.drop(FAIL_HEAD_REFUSED if head == HEAD_REFUSED else FAIL_HEAD_TOO_LARGE)
+            return
+        if e.body_len and <size_t>head + e.body_len <= HEAD_OUT:
+            memcpy(core.obuf + head, e.saved.data + e.head_len, e.body_len)
+            sent = self.transmit(core.obuf, <size_t>head + e.body_len, NULL, 0)
+        else:
+            sent = self.transmit(core.obuf, <size_t>head, e.saved.data + e.head_len, e.body_len)
+        if sent == SENT_ERROR:
+            if self.state == UP_CONNECTING:
+                self.drop(FAIL_CONNECT)
+            else:
+                # Perhaps it had answered before it closed; reading tells.
+                self.send_failed = True
+                self.stream_flags |= STREAM_READABLE
+                core.reactor.defer(self)
+                self.arm()
+            return
+        if self.state == UP_CONNECTING:
+            if sent == SENT_ALL or self.out_bytes < <size_t>head + e.body_len:
+                self.now_connected()
+            return
+        self.state = UP_ACTIVE
+        self.arm()
+        if sent == SENT_ALL and not e.request_done:
+            e.client.resume_body(e)
+
+    cdef int send_body(self, Exchange e, const char* p, size_t n) noexcept:
+        cdef int sent
+        if self.send_failed:
+            return SENT_PENDING
+        sent = self.transmit(p, n, NULL, 0)
+        if sent == SENT_ERROR:
+            self.send_failed = True
+            self.stream_flags |= STREAM_READABLE
+            self.core.reactor.defer(self)
+            return SENT_PENDING
+        if self.state != UP_CONNECTING:
+            self.arm()
+        return sent
+
+    # --- the response
+
+    cdef void resume(self) noexcept:
+        self.stream_flags &= ~STREAM_PAUSED
+        if self.state == UP_ACTIVE:
+            self.arm()
+        if self.stream_flags & STREAM_READABLE:
+            self.core.reactor.defer(self)
+
+    cdef void read_more(self) noexcept:
+        cdef Core core = self.core
+        cdef ssize_t n
+        cdef int rounds = 0
+        cdef Chunk* c
+        cdef Chunk* outer
+        cdef Exchange e
+        while self.stream_flags & (STREAM_READABLE | STREAM_PAUSED) == STREAM_READABLE:
+            if self.state == UP_TUNNEL:
+                e = self.exchange
+                n = tunnel_relay(self, self.tunnel, &e.bytes_out)
+                if n != TUNNEL_OPEN:
+                    e.tunnel_over(n == TUNNEL_BROKEN)
+                else:
+                    e.client.tunnel_activity(e)
+                return
+            if self.state != UP_ACTIVE:
+                return
+            if rounds >= READ_ROUNDS:
+                core.reactor.defer(self)
+                return
+            rounds += 1
+            if self.inb != NULL:
+                c = self.inb
+                if c.cap - c.end < 1024:
+                    c = chunk_grow(c, c.cap * 2)
+                    if c == NULL:
+                        self.drop(FAIL_RESOURCES)
+                        return
+                    self.inb = c
+                n = self.receive(c.data + c.end, c.cap - c.end)
+                if n > 0:
+                    c.end += <uint32_t>n
+                    self.inb = NULL
+                    outer = core.feeding
+                    core.feeding = c
+                    self.feed(c.data, c.end)
+                    if core.feeding == c:
+                        chunk_free(c)
+                    core.feeding = outer
+            else:
+                n = self.receive(core.rbuf, READ_SIZE)
+                if n > 0:
+                    self.feed(core.rbuf, <size_t>n)
+            if n > 0:
+                continue
+            if n != IO_AGAIN:
+                self.ended(n == IO_EOF)
+            return
+
+    cdef void feed(self, const char* p, size_t n) noexcept:
+        cdef size_t used = 0
+        self.got_any = True
+        if self.head_done:
+            self.arm()
+            self.take_body(p, n, False)
+            return
+        # Interim heads may come before the final one, in the same bytes.
+        while not self.head_done:
+            if not self.take_head(p, n, &used):
+                return
+            p += used
+            n -= used
+            if n == 0 and not self.head_done:
+                return
+        self.take_body(p, n, True)
+
+    cdef bint take_head(self, const char* p, size_t n, size_t* used) noexcept:
+        """One head; true when it was complete and the exchange goes on."""
+        cdef Core core = self.core
+        cdef ResponseHead* h = core.response
+        cdef Exchange e = self.exchange
+        cdef int got
+        if self.partial != NULL:
+            memcpy(h, self.partial, response_head_size(self.partial))
+        else:
+            response_head_reset(h)
+        got = parse_response_head(h, p, <uint32_t>n, &_limits, e.method)
+        if got == PARSE_ERROR:
+            self.drop(FAIL_MALFORMED)
+            return False
+        if got == 0:
+            self.keep_partial(p, n)
+            return False
+        free(self.partial)
+        self.partial = NULL
+        used[0] = <size_t>got
+        if h.status < 200 and h.status != 101:
+            self.interims += 1
+            if self.interims > MAX_INTERIMS:
+                self.drop(FAIL_MALFORMED)
+                return False
+            self.arm()
+            if e.client.interim(e, h, p) == SENT_ERROR:
+                e.client.gone()
+                return False
+            return True
+        if h.framing == FRAMING_TUNNEL and not e.upgrade:
+            self.drop(FAIL_MALFORMED)       # 101 to a request that did not ask (RFC 9110 section 15.2.2)
+            return False
+        self.head_done = True
+        self.head_base = p
+        self.framing = h.framing
+        self.keep = h.keep_alive
+        self.body_left = h.content_length
+        self.dechunk = h.framing == FRAMING_CHUNKED and e.minor == 0
+        if h.framing == FRAMING_CHUNKED:
+            chunked_reset(&self.chunked)
+        self.arm()
+        e.response_head(h)
+        return True
+
+    cdef void keep_partial(self, const char* p, size_t n) noexcept:
+        cdef Core core = self.core
+        cdef Chunk* c = core.feeding
+        if self.partial == NULL:
+            self.partial = <ResponseHead*>malloc(sizeof(ResponseHead))
+            if self.partial == NULL:
+                self.drop(FAIL_RESOURCES)
+                return
+        memcpy(self.partial, core.response, response_head_size(core.response))
+        if c != NULL and p == c.data:
+            core.feeding = NULL
+            self.inb = c
+            return
+        c = chunk_new(n + 1024)
+        if c == NULL:
+            self.drop(FAIL_RESOURCES)
+            return
+        memcpy(c.data, p, n)
+        c.end = <uint32_t>n
+        self.inb = c
+
+    cdef bint pass_on(self, const char* p, size_t n, bint with_head, bint end) noexcept:
+        """Body bytes to the client; false when it has gone."""
+        cdef Exchange e = self.exchange
+        cdef ClientSide c = e.client
+        cdef int sent
+        if with_head:
+            sent = c.respond(e, self.core.response, self.head_base, p, n, end)
+        elif n:
+            sent = c.relay(e, p, n)
+        else:
+            return True
+        if sent == SENT_ERROR:
+            c.gone()
+            return False
+        if sent == SENT_PENDING:
+            self.stream_flags |= STREAM_PAUSED
+        return True
+
+    cdef void take_body(self, const char* p, size_t n, bint with_head) noexcept:
+        cdef Exchange e = self.exchange
+        cdef size_t take
+        if self.framing == FRAMING_CHUNKED:
+            if self.dechunk:
+                self.decode_chunks(p, n, with_head)
+            else:
+                self.pass_chunks(p, n, with_head)
+        elif self.framing == FRAMING_LENGTH:
+            take = n if n < self.body_left else <size_t>self.body_left
+            self.body_left -= take
+            if self.pass_on(p, take, with_head, self.body_left == 0) and self.body_left == 0:
+                self.finish(take == n)
+        elif self.framing == FRAMING_NONE:
+            if self.pass_on(NULL, 0, with_head, True):
+                self.finish(n == 0)
+        elif self.framing == FRAMING_EOF:
+            self.pass_on(p, n, with_head, False)
+        else:
+            if not self.pass_on(p, n, with_head, False):
+                return
+            self.state = UP_TUNNEL
+            self.tunnel = e.client
+            self.stream_flags &= ~STREAM_PAUSED
+            clear_deadline(self)
+            e.client.become_tunnel(e)
+
+    cdef void pass_chunks(self, const char* p, size_t n, bint with_head) noexcept:
+        """Passes the chunks through as they are, after the same check a decoder would make."""
+        cdef size_t used = 0
+        cdef int got = chunked_scan(&self.chunked, p, n, &used)
+        if got == CHUNK_ERROR:
+            if with_head:
+                self.exchange.response_started = False      # nothing of it has gone out: a clean 502 is still possible
+            self.drop(FAIL_MALFORMED)
+            return
+        if self.pass_on(p, used, with_head, got == CHUNK_END) and got == CHUNK_END:
+            self.finish(used == n)
+
+    cdef void decode_chunks(self, const char* p, size_t n, bint with_head) noexcept:
+        cdef size_t used = 0
+        cdef const char* data = NULL
+        cdef size_t data_len = 0
+        cdef int got
+        if with_head and not self.pass_on(NULL, 0, True, False):
+            return
+        while True:
+            used = 0
+            got = chunked_next(&self.chunked, p, n, &used, &data, &data_len)
+            p += used
+            n -= used
+            if got == CHUNK_DATA:
+                if not self.pass_on(data, data_len, False, False):
+                    return
+            elif got == CHUNK_ERROR:
+                self.drop(FAIL_MALFORMED)
+                return
+            elif got == CHUNK_END:
+                self.finish(n == 0)
+                return
+            else:
+                return
+
+    cdef void finish(self, bint clean) noexcept:
+        """The response is complete; `clean` when nothing came behind it."""
+        cdef Exchange e = self.exchange
+        cdef Server s = self.server
+        cdef uint64_t now = self.core.reactor.now_ms
+        self.exchange = None
+        if (clean and self.keep and e.request_done and self.out == NULL and not self.core.draining
+                and not self.send_failed
+                and not self.stream_flags & (STREAM_EOF | STREAM_READABLE)
+                and s.pool_size
+                and (s.pool_max_requests == 0 or self.uses < s.pool_max_requests)
+                and (s.pool_max_age_ms == 0 or now - self.born_ms < s.pool_max_age_ms)):
+            self.state = UP_IDLE
+            self.stream_flags &= ~STREAM_PAUSED
+            set_deadline(self.core.reactor, self, now + s.pool_idle_ms)
+            pool_put(s, self)
+        else:
+            self.shut(False)
+        e.response_complete()
+
+    cdef void ended(self, bint orderly) noexcept:
+        """The server sends no more."""
+        cdef Exchange e = self.exchange
+        if e is None:
+            self.shut(False)
+        elif not self.got_any:
+            self.drop(FAIL_STALE if e.reused else FAIL_CLOSED)
+        elif self.head_done and self.framing == FRAMING_EOF and orderly:
+            self.keep = False
+            self.finish(True)
+        else:
+            self.drop(FAIL_TRUNCATED)
+
+    # --- leaving
+
+    cdef void drop(self, int failure) noexcept:
+        """This attempt failed: close, then tell the exchange."""
+        cdef Exchange e = self.exchange
+        self.exchange = None
+        self.shut(True)
+        if e is not None:
+            e.attempt_failed(failure)
+
+    cdef void cancel(self) noexcept:
+        self.exchange = None
+        self.shut(True)
+
+    cdef void shut(self, bint reset) noexcept:
+        if self.state == UP_CLOSED:
+            return
+        if self.idle:
+            pool_remove(self.server, self)
+        self.state = UP_CLOSED
+        self.tunnel = None
+        self.server.open_count -= 1
+        self.close_fd(reset)
+
+
+cdef class H1Connector(Connector):
+    """Opens plain connections for HTTP/1.1."""
+
+    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
+        cdef H1Upstream u
+        cdef int fd
+        cdef int one = 1
+        cdef bint pending = False
+        self.failure = 1
+        if server.address_len == 0:
+            return None
+        fd = socket(server.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            self.failure = 0            # ours, not the server's
+            return None
+        if server.address.ss_family != AF_UNIX:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        if connect(fd, <const sockaddr*>&server.address, server.address_len) < 0:
+            if errno != EINPROGRESS:
+                close(fd)
+                return None
+            pending = True
+        u = H1Upstream.__new__(H1Upstream)
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_UPSTREAM] += 1
+        u.core = core
+        u.server = server
+        u.fd = fd
+        u.born_ms = core.reactor.now_ms
+        u.state = UP_CONNECTING if pending else UP_ACTIVE
+        if core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+            self.failure = 0
+            close(fd)
+            return None
+        server.open_count += 1
+        server.counters[COUNT_CONNECTIONS] += 1
+        if pending and connect_ms:
+            set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
+        return u

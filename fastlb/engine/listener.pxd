@@ -1,0 +1,12 @@
+# Accepts connections.
+from fastlb.engine.listener_base cimport ListenerBase
+
+cdef class Listener(ListenerBase):
+    cdef:
+        bint accepting
+        bint warned             # the pause was reported
+    cdef void accept_some(self) noexcept
+    cdef void pause(self, const char* why) noexcept
+    # Before leaving: takes what the kernel's queue holds.
+    cdef void accept_rest(self) noexcept
+    cdef void stop(self) noexcept

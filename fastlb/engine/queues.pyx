@@ -1,0 +1,48 @@
+"""Serves exchanges that wait for a free server.
+
+A server freed by this worker is given on after the batch. One freed by another worker is noticed by looking again every
+32 ms, as long as somebody waits.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from fastlb.engine.exchange cimport serve_queue
+from fastlb.engine.reactor cimport HANDLER_REGISTERED, set_deadline
+from fastlb.engine.upstream cimport Backend
+
+cdef enum:
+    LOOK_AGAIN_MS = 32
+
+
+cdef class QueueSweeper(EventHandler):
+    """One a worker. It has no descriptor: it lives by deferral and by its deadline."""
+
+    def __init__(self, Core core not None):
+        self.core = core
+        self.fd = -1
+        self.backends = []
+
+    def watch(self, list backends):
+        """The backends of the snapshot in force; earlier ones are kept while somebody waits in them."""
+        cdef Backend b
+        kept = [b for b in self.backends if b.queued and b not in backends]
+        self.backends = kept + backends
+
+    cdef bint sweep(self) noexcept:
+        cdef Backend b
+        cdef bint waiting = False
+        for b in self.backends:
+            if b.queue_first != NULL:
+                serve_queue(b)
+                if b.queue_first != NULL:
+                    waiting = True
+        return waiting
+
+    cdef void on_deferred(self) noexcept:
+        self.on_timer()
+
+    cdef void on_timer(self) noexcept:
+        if self.sweep():
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + LOOK_AGAIN_MS)
+        else:
+            self.core.queues_waiting = False

@@ -1,0 +1,294 @@
+"""The worker's event loop inside uvloop's.
+
+One epoll set whose own descriptor is a reader on uvloop's loop: `loop.add_reader(reactor.fileno(), reactor.run_ready)`.
+One call drains a batch of events into cdef methods through the vtable, so uvloop's cost is paid once a batch. Every
+descriptor is registered once, edge-triggered. Handlers closed in a batch stay alive until its end, so an event that
+the kernel had already reported for one of them finds an object that ignores it.
+
+The timer wheel (Varghese and Lauck, SOSP 1987, scheme 6) has one level of 4,096 slots of 32 ms. Moving a deadline
+further out, which a busy connection does all the time, only stores a number; the wheel re-files the handler when the
+slot it is in comes round.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_DECREF
+from fastlb._core.net cimport errno
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+from fastlb._core.debug cimport FL_ASSERT
+from fastlb._core.net cimport (
+    CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
+    TFD_TIMER_ABSTIME, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec, read,
+    timerfd_create, timerfd_settime, timespec)
+
+cdef extern from *:
+    """
+    static inline int fl_ctz64(unsigned long long x) { return __builtin_ctzll(x); }
+    """
+    int fl_ctz64(unsigned long long x) noexcept nogil
+
+cdef enum:
+    BATCH = 256
+
+
+cdef class EventHandler:
+    """Base of everything with a descriptor in the epoll set."""
+
+    cdef void on_events(self, uint32_t events) noexcept:
+        pass
+
+    cdef void on_timer(self) noexcept:
+        pass
+
+    cdef void on_deferred(self) noexcept:
+        pass
+
+
+cdef class Reactor:
+    """Event loop of one worker. Not thread-safe: it belongs to the thread that runs the loop."""
+
+    def __cinit__(self):
+        cdef epoll_event ev
+        self.timer_fd = -1
+        self.ep = epoll_create1(EPOLL_CLOEXEC)
+        if self.ep < 0:
+            raise OSError(errno, "epoll_create1")
+        self.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        if self.timer_fd < 0:
+            raise OSError(errno, "timerfd_create")
+        memset(&ev, 0, sizeof(ev))
+        ev.events = EPOLLIN
+        ev.data.ptr = NULL
+        if epoll_ctl(self.ep, EPOLL_CTL_ADD, self.timer_fd, &ev) < 0:
+            raise OSError(errno, "epoll_ctl")
+        self.events = <epoll_event*>calloc(BATCH, sizeof(epoll_event))
+        if self.events == NULL:
+            raise MemoryError
+        self.update_clock()
+        self.tick = self.now_ms >> WHEEL_SHIFT
+
+    def __dealloc__(self):
+        if self.ep >= 0:
+            close(self.ep)
+        if self.timer_fd >= 0:
+            close(self.timer_fd)
+        free(self.events)
+        free(self.deferred)
+        free(self.retired)
+
+    def fileno(self):
+        """Descriptor to watch for reading."""
+        return self.ep
+
+    def run_ready(self):
+        """Handles what is ready. Called by the loop when `fileno()` is readable."""
+        self._run()
+
+    def settle(self):
+        """Runs deferred work and releases what was closed outside a batch; for the control side."""
+        self.update_clock()
+        self.sweep()
+
+    cdef void update_clock(self) noexcept:
+        cdef timespec t
+        cdef timespec w
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        clock_gettime(CLOCK_REALTIME, &w)
+        self.now_us = <uint64_t>t.tv_sec * 1000000 + <uint64_t>t.tv_nsec // 1000
+        self.now_ms = self.now_us // 1000
+        self.wall_offset_us = (<int64_t>w.tv_sec * 1000000 + w.tv_nsec // 1000) - <int64_t>self.now_us
+
+    cdef void _run(self) noexcept:
+        cdef int n, i
+        cdef PyObject* p
+        cdef EventHandler h
+        cdef uint64_t expirations
+        n = epoll_wait(self.ep, self.events, BATCH, 0)
+        self.update_clock()
+        self.batches += 1
+        for i in range(n):
+            p = <PyObject*>self.events[i].data.ptr
+            if p == NULL:
+                read(self.timer_fd, &expirations, sizeof(expirations))
+                self.armed_tick = 0
+                continue
+            h = <EventHandler>p
+            if h.handler_flags & HANDLER_CLOSED:
+                continue
+            h.on_events(self.events[i].events)
+        if n > 0:
+            self.dispatched += <uint64_t>n
+        self.sweep()
+
+    cdef void sweep(self) noexcept:
+        cdef uint32_t i, n
+        cdef PyObject* p
+        cdef EventHandler h
+        # Work put off during this pass waits for the next one: a handler that keeps deferring cannot starve the rest.
+        n = self.ndeferred
+        if n:
+            for i in range(n):
+                h = <EventHandler>self.deferred[i]
+                h.handler_flags &= ~<uint32_t>HANDLER_DEFERRED
+                if not h.handler_flags & HANDLER_CLOSED:
+                    h.on_deferred()
+            self.ndeferred -= n
+            for i in range(self.ndeferred):
+                self.deferred[i] = self.deferred[n + i]
+        if self.timers:
+            if (self.now_ms >> WHEEL_SHIFT) > self.tick:
+                self._advance()
+        else:
+            self.tick = self.now_ms >> WHEEL_SHIFT
+        if self.ndeferred:
+            self._arm_kernel()
+        elif self.timers and self.armed_tick == 0:
+            self._arm_kernel()
+        while self.nretired:
+            self.nretired -= 1
+            p = self.retired[self.nretired]
+            Py_DECREF(<object>p)
+
+    cdef int add(self, EventHandler h, uint32_t events) noexcept:
+        cdef epoll_event ev
+        ev.events = events
+        ev.data.ptr = <void*>h
+        if epoll_ctl(self.ep, EPOLL_CTL_ADD, h.fd, &ev) < 0:
+            return -1
+        h.handler_flags |= HANDLER_REGISTERED
+        Py_INCREF(h)
+        return 0
+
+    cdef void remove(self, EventHandler h) noexcept:
+        cdef uint32_t i
+        if h.handler_flags & HANDLER_CLOSED:
+            return
+        h.handler_flags |= HANDLER_CLOSED
+        if h.timer_pprev != NULL:
+            self._unlink(h)
+        h.deadline = 0
+        if h.handler_flags & HANDLER_REGISTERED:
+            # The caller closes the descriptor at once, which takes it out of the epoll set without a call of ours.
+            self.retire(<PyObject*>h)
+
+    cdef void retire(self, PyObject* o) noexcept:
+        cdef PyObject** grown
+        if self.nretired == self.retired_cap:
+            grown = <PyObject**>realloc(self.retired, (self.retired_cap * 2 + 64) * sizeof(PyObject*))
+            if grown == NULL:
+                return          # out of memory: leak one object rather than free it under its users
+            self.retired = grown
+            self.retired_cap = self.retired_cap * 2 + 64
+        self.retired[self.nretired] = o
+        self.nretired += 1
+
+    cdef void defer(self, EventHandler h) noexcept:
+        cdef PyObject** grown
+        if h.handler_flags & (HANDLER_DEFERRED | HANDLER_CLOSED):
+            return
+        if self.ndeferred == self.deferred_cap:
+            grown = <PyObject**>realloc(self.deferred, (self.deferred_cap * 2 + 64) * sizeof(PyObject*))
+            if grown == NULL:
+                return
+            self.deferred = grown
+            self.deferred_cap = self.deferred_cap * 2 + 64
+        h.handler_flags |= HANDLER_DEFERRED
+        self.deferred[self.ndeferred] = <PyObject*>h
+        self.ndeferred += 1
+
+    cdef void arm(self, EventHandler h, uint64_t deadline_ms) noexcept:
+        cdef uint64_t tick = (deadline_ms >> WHEEL_SHIFT) + 1
+        h.deadline = deadline_ms
+        if tick <= self.tick:
+            tick = self.tick + 1
+        elif tick - self.tick >= WHEEL_SLOTS:
+            tick = self.tick + WHEEL_SLOTS - 1
+        if h.timer_pprev != NULL:
+            if h.timer_tick == tick:
+                return
+            self._unlink(h)
+        self._link(h, tick)
+        if self.armed_tick == 0 or tick < self.armed_tick:
+            self.armed_tick = 0
+            self._arm_kernel()
+
+    cdef void _link(self, EventHandler h, uint64_t tick) noexcept:
+        cdef uint32_t slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
+        cdef PyObject* first = self.wheel[slot]
+        h.timer_tick = tick
+        h.timer_next = first
+        h.timer_pprev = &self.wheel[slot]
+        if first != NULL:
+            (<EventHandler>first).timer_pprev = &h.timer_next
+        self.wheel[slot] = <PyObject*>h
+        self.bitmap[slot >> 6] |= (<uint64_t>1) << (slot & 63)
+        self.timers += 1
+
+    cdef void _unlink(self, EventHandler h) noexcept:
+        cdef uint32_t slot = <uint32_t>(h.timer_tick & (WHEEL_SLOTS - 1))
+        h.timer_pprev[0] = h.timer_next
+        if h.timer_next != NULL:
+            (<EventHandler>h.timer_next).timer_pprev = h.timer_pprev
+        h.timer_next = NULL
+        h.timer_pprev = NULL
+        if self.wheel[slot] == NULL:
+            self.bitmap[slot >> 6] &= ~((<uint64_t>1) << (slot & 63))
+        self.timers -= 1
+
+    cdef void _advance(self) noexcept:
+        cdef uint64_t target = self.now_ms >> WHEEL_SHIFT
+        cdef uint64_t tick = self.tick
+        cdef uint32_t slot
+        cdef EventHandler h
+        if target - tick > WHEEL_SLOTS:
+            tick = target - WHEEL_SLOTS     # the process slept longer than the horizon: look at every slot once
+        while tick < target:
+            tick += 1
+            self.tick = tick
+            slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
+            while self.wheel[slot] != NULL:
+                h = <EventHandler>self.wheel[slot]
+                self._unlink(h)
+                if h.deadline == 0:
+                    continue
+                if h.deadline <= self.now_ms:
+                    h.deadline = 0
+                    h.on_timer()
+                else:
+                    self._refile(h)
+
+    cdef void _arm_kernel(self) noexcept:
+        cdef uint64_t tick, at
+        cdef uint32_t slot, word, i
+        cdef uint64_t bits
+        cdef itimerspec spec
+        memset(&spec, 0, sizeof(spec))
+        if self.ndeferred:
+            # Work is waiting: come back at once, through the loop, so that other events get their turn.
+            spec.it_value.tv_nsec = 1
+            self.armed_tick = self.tick + 1
+            timerfd_settime(self.timer_fd, TFD_TIMER_ABSTIME, &spec, NULL)
+            return
+        if self.timers == 0:
+            return
+        tick = self.tick + 1
+        slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
+        word = slot >> 6
+        bits = self.bitmap[word] & ~(((<uint64_t>1) << (slot & 63)) - 1)
+        for i in range(WHEEL_SLOTS // 64 + 1):
+            if bits:
+                tick += ((word << 6) + <uint32_t>fl_ctz64(bits) - slot) & (WHEEL_SLOTS - 1)
+                break
+            word = (word + 1) & (WHEEL_SLOTS // 64 - 1)
+            bits = self.bitmap[word]
+        at = tick << WHEEL_SHIFT
+        spec.it_value.tv_sec = <long>(at // 1000)
+        spec.it_value.tv_nsec = <long>(at % 1000) * 1000000
+        self.armed_tick = tick
+        timerfd_settime(self.timer_fd, TFD_TIMER_ABSTIME, &spec, NULL)
+
+    cdef void _refile(self, EventHandler h) noexcept:
+        cdef uint64_t tick = (h.deadline >> WHEEL_SHIFT) + 1
+        if tick - self.tick >= WHEEL_SLOTS:
+            tick = self.tick + WHEEL_SLOTS - 1
+        self._link(h, tick)

@@ -1,0 +1,48 @@
+# One member of a backend as a worker sees it, and its idle connections.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+from fastlb._core.net cimport sockaddr_storage, socklen_t
+from fastlb.engine.core cimport Core
+from fastlb.engine.stream cimport Stream
+
+cdef class Server:
+    cdef:
+        readonly bytes name
+        readonly str address_text
+        sockaddr_storage address
+        socklen_t address_len       # 0 = the name did not resolve
+        uint64_t* counters
+        # Idle connections, most recently used first. References belong to the reactor.
+        PyObject* idle_first
+        PyObject* idle_last
+        uint32_t idle_count
+        uint32_t open_count         # connections of this worker, idle ones included
+        uint32_t pool_size
+        uint32_t pool_idle_ms
+        uint64_t pool_max_age_ms    # 0 = unlimited
+        uint32_t pool_max_requests  # 0 = unlimited
+
+# A connection to a server that can be idle.
+cdef class ServerConnection(Stream):
+    cdef:
+        Server server
+        PyObject* idle_next
+        PyObject* idle_prev
+        uint64_t born_ms
+        uint32_t uses
+        bint idle
+
+# Opens connections to servers: one kind a protocol spoken to them.
+cdef class Connector:
+    # Starts connecting. None when that failed at once: `failure` then says whose fault it was.
+    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms)
+    cdef int failure            # errno
+
+# Puts a connection aside, closing the oldest one when the pool is full. The caller has set its deadline.
+cdef void pool_put(Server s, ServerConnection c) noexcept
+# The connection used last, or NULL. O(1).
+cdef PyObject* pool_take(Server s) noexcept
+# Takes one out wherever it stands (it was closed by the server, or is too old).
+cdef void pool_remove(Server s, ServerConnection c) noexcept
+# Closes all.
+cdef void pool_clear(Server s) noexcept

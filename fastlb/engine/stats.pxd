@@ -1,0 +1,42 @@
+# Counters of one frontend, backend or server in one worker: blocks of uint64_t[COUNTERS], written by that worker only and
+# summed by the reader. Gauges (current, waiting) are counters that also go down.
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    COUNTERS = 32
+
+cdef enum:
+    COUNT_CONNECTIONS = 0       # accepted, or opened to the server
+    COUNT_CURRENT = 1           # open now / exchanges in flight now
+    COUNT_PEAK = 2
+    COUNT_REQUESTS = 3          # exchanges ended
+    COUNT_BYTES_IN = 4          # from the client
+    COUNT_BYTES_OUT = 5         # to the client
+    COUNT_1XX = 6
+    COUNT_2XX = 7
+    COUNT_3XX = 8
+    COUNT_4XX = 9
+    COUNT_5XX = 10
+    COUNT_OTHER = 11
+    COUNT_BAD_REQUESTS = 12     # refused while reading the request (HAProxy ereq)
+    COUNT_DENIED = 13
+    COUNT_CONNECT_ERRORS = 14   # econ
+    COUNT_RESPONSE_ERRORS = 15  # eresp
+    COUNT_RETRIES = 16          # wretr
+    COUNT_REDISPATCHES = 17     # wredis
+    COUNT_CLIENT_ABORTS = 18
+    COUNT_SERVER_ABORTS = 19
+    COUNT_REUSED = 20           # exchanges on a kept-alive server connection
+    COUNT_QUEUED = 21           # waiting now
+    COUNT_QUEUE_PEAK = 22
+    COUNT_SELECTED = 23         # lbtot
+    COUNT_QUEUE_US = 24         # sums over ended exchanges, microseconds
+    COUNT_CONNECT_US = 25
+    COUNT_RESPONSE_US = 26
+    COUNT_TOTAL_US = 27
+    COUNT_IDLE = 28             # idle connections now
+    COUNT_INTERCEPTED = 29      # answered locally
+    COUNT_OPEN = 30             # client connections open now
+
+# The block that stands in where nobody reads: objects made without shared memory use it.
+cdef uint64_t* private_counters() noexcept

@@ -1,0 +1,43 @@
+# A byte stream over a descriptor: receive, transmit with a pending tail, half-close. Everything that has a peer derives from it.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from fastlb.engine.buffer cimport Chunk
+from fastlb.engine.core cimport Core
+from fastlb.engine.reactor cimport EventHandler
+
+cdef enum Io:
+    IO_EOF = 0
+    IO_AGAIN = -1
+    IO_ERROR = -2
+
+cdef enum Sent:
+    SENT_ALL = 0                # the kernel has it
+    SENT_PENDING = 1            # kept; stop reading from the source until drained
+    SENT_ERROR = -1             # the peer is gone
+
+cdef enum:
+    STREAM_READABLE = 1         # the kernel may hold bytes that were not read yet
+    STREAM_EOF = 2              # the peer has closed its sending side
+    STREAM_PAUSED = 4           # not reading: the other side is behind
+    STREAM_WR_SHUT = 8          # our sending side is closed
+    STREAM_SHUT_AFTER = 16      # close our sending side when the pending tail is out
+    STREAM_CLOSED = 32
+    STREAM_DONE = 64            # its end has been passed on to the other side of the tunnel
+
+cdef class Stream(EventHandler):
+    cdef:
+        Core core
+        Chunk* out              # bytes the kernel has not taken yet, oldest first
+        Chunk* out_last
+        uint32_t out_bytes
+        uint8_t stream_flags
+    # > 0 bytes, or an Io. Clears STREAM_READABLE when the kernel has no more for now.
+    cdef ssize_t receive(self, char* buf, size_t n) noexcept
+    # Sends a, then b; what the kernel does not take is copied and kept.
+    cdef int transmit(self, const char* a, size_t an, const char* b, size_t bn) noexcept
+    # Tries the pending tail again.
+    cdef int flush(self) noexcept
+    # Closes our sending side, after the tail.
+    cdef void shut_write(self) noexcept
+    # Leaves the reactor and closes the descriptor; reset = RST instead of FIN. Idempotent.
+    cdef void close_fd(self, bint reset) noexcept
+    cdef int _keep(self, const char* p, size_t n) noexcept

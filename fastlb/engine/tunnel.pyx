@@ -1,0 +1,48 @@
+"""Bytes both ways between two streams, half-close included."""
+
+from fastlb.engine.core cimport READ_ROUNDS, READ_SIZE
+from fastlb.engine.stream cimport (
+    IO_AGAIN, IO_EOF, SENT_ERROR, SENT_PENDING, STREAM_DONE, STREAM_PAUSED, STREAM_READABLE)
+
+
+cdef inline int verdict(Stream a, Stream b) noexcept:
+    if a.stream_flags & b.stream_flags & STREAM_DONE and a.out == NULL and b.out == NULL:
+        return TUNNEL_ENDED
+    return TUNNEL_OPEN
+
+
+cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count) noexcept:
+    cdef ssize_t n
+    cdef int rounds = 0
+    cdef int sent
+    while src.stream_flags & (STREAM_READABLE | STREAM_PAUSED) == STREAM_READABLE:
+        if rounds >= READ_ROUNDS:
+            src.core.reactor.defer(src)
+            return TUNNEL_OPEN
+        rounds += 1
+        n = src.receive(src.core.rbuf, READ_SIZE)
+        if n > 0:
+            count[0] += <uint64_t>n
+            sent = dst.transmit(src.core.rbuf, <size_t>n, NULL, 0)
+            if sent == SENT_ERROR:
+                return TUNNEL_BROKEN
+            if sent == SENT_PENDING:
+                src.stream_flags |= STREAM_PAUSED
+        elif n == IO_EOF:
+            if not src.stream_flags & STREAM_DONE:
+                src.stream_flags |= STREAM_DONE
+                dst.shut_write()
+            return verdict(src, dst)
+        elif n == IO_AGAIN:
+            return TUNNEL_OPEN
+        else:
+            return TUNNEL_BROKEN
+    return TUNNEL_OPEN
+
+
+cdef bint tunnel_drained(Stream dst, Stream src) noexcept:
+    if src.stream_flags & STREAM_PAUSED:
+        src.stream_flags &= ~STREAM_PAUSED
+        if src.stream_flags & STREAM_READABLE:
+            src.core.reactor.defer(src)
+    return verdict(src, dst) == TUNNEL_ENDED

@@ -1,0 +1,67 @@
+# A backend and a frontend as a worker sees them: one snapshot's tables, replaced as a whole.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+from fastlb.balance.selector cimport Selector
+from fastlb.engine.router cimport Router
+from fastlb.engine.networks cimport Networks
+from fastlb.engine.rules cimport Redirect, Respond
+from fastlb.engine.server cimport Connector, Server
+from fastlb.http.fields cimport HeadLimits
+from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
+
+# What a hash algorithm hashes.
+cdef enum KeyKind:
+    KEY_NONE = 0
+    KEY_IP
+    KEY_PATH
+    KEY_URI
+    KEY_HEADER
+    KEY_COOKIE
+    KEY_QUERY
+
+cdef class Backend:
+    cdef:
+        readonly bytes name
+        Selector selector
+        Connector connector
+        readonly list servers       # by slot
+        PyObject** by_slot          # borrowed from `servers`
+        int count
+        uint64_t* counters
+        # milliseconds, 0 = off
+        uint32_t connect_ms, server_ms, queue_ms, tunnel_ms
+        uint32_t retries
+        uint32_t max_queue
+        uint8_t key_kind            # KeyKind
+        bytes key_name              # lower case, of a header, cookie or query parameter
+        bint source_hash            # ip_hash reads the address its own way
+        # Exchanges waiting for a free server, oldest first; doubly linked through their queue_* fields.
+        PyObject* queue_first
+        PyObject* queue_last
+        uint32_t queued
+
+# What a matched route does: exactly one of backend, redirect, respond is set (all None: 404).
+cdef class Action:
+    cdef:
+        Backend backend
+        Redirect redirect
+        Respond respond
+        RequestPlan request_plan
+        ResponsePlan response_plan
+
+cdef class Frontend:
+    cdef:
+        readonly bytes name
+        bytes log_name              # with HAProxy's '~' behind it over TLS
+        Router router
+        list actions                # by route index, the default one last
+        PyObject** by_route         # borrowed from `actions`
+        int default_action
+        HeadLimits limits
+        uint64_t max_body
+        uint32_t header_ms, client_ms, idle_ms
+        bint abort_on_close
+        bint redirect_https
+        uint32_t max_connections
+        Networks trust              # None = nobody
+        uint64_t* counters
