@@ -15,8 +15,9 @@ ctypedef struct FramingFacts:
 
 # 1, or PARSE_ERROR with status and reason.
 cdef int request_framing(FramingFacts* m, const char* buf) noexcept nogil
-# `status` of the response, `method` of the request. Clears `reusable` when the connection cannot carry another message
-# with certainty. May set FIELD_HOP on length fields that the response must not have.
-cdef int response_framing(FramingFacts* m, const char* buf, int status, int method, bint* reusable) noexcept nogil
+# `status` of the response; `to_head`, `to_connect`: what the request was. Clears `reusable` when the connection cannot
+# carry another message with certainty. May set FIELD_HOP on a Content-Length that the response must not have.
+cdef int response_framing(FramingFacts* m, const char* buf, int status, bint to_head, bint to_connect,
+                          bint* reusable) noexcept nogil
 # Decimal number of n bytes, only digits, at most 2^62: 1, else 0 (RFC 9110 section 8.6).
 cdef bint parse_length(const char* text, size_t n, uint64_t* value) noexcept nogil

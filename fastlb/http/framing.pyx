@@ -22,7 +22,6 @@ from fastlb.http.fields cimport (
     REASON_TRANSFER_ENCODING,
     Field,
 )
-from fastlb.http.request_head cimport METHOD_CONNECT, METHOD_HEAD
 from fastlb.http.scan cimport FL_DIGIT, FL_LENGTH_MAX, FL_TOKEN, fl_is, fl_run, fl_same_name
 
 
@@ -107,7 +106,8 @@ cdef int request_framing(FramingFacts* m, const char* buf) noexcept nogil:
     return 1
 
 
-cdef int response_framing(FramingFacts* m, const char* buf, int status, int method, bint* reusable) noexcept nogil:
+cdef int response_framing(FramingFacts* m, const char* buf, int status, bint to_head, bint to_connect,
+                          bint* reusable) noexcept nogil:
     cdef int kind = declared(m, buf)
     if kind < 0:
         return PARSE_ERROR
@@ -126,10 +126,10 @@ cdef int response_framing(FramingFacts* m, const char* buf, int status, int meth
             m.content_length = 0
         m.framing = FRAMING_TUNNEL if status == 101 else FRAMING_NONE
         return 1
-    if method == METHOD_CONNECT and status < 300:
+    if to_connect and status < 300:
         m.framing = FRAMING_TUNNEL
         return 1
-    if method == METHOD_HEAD or status == 304:
+    if to_head or status == 304:
         m.framing = FRAMING_NONE
         return 1
     if kind == FRAMING_NONE:

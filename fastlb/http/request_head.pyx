@@ -224,6 +224,8 @@ cdef int request_line(RequestHead* h, const uint8_t* base, const uint8_t* end, u
             if p - base > 2 * EMPTY_LINES_MAX:
                 return refuse(h, REASON_REQUEST_LINE, 400)
         h.pos = h.start = h.verb.off = <uint32_t>(p - base)
+        if FL_UNLIKELY(p == end):
+            return PARSE_MORE
         h.state = METHOD
     if h.state == METHOD:
         if FL_LIKELY(end - p >= 5 and p == base + h.start):
@@ -274,6 +276,8 @@ cdef int request_line(RequestHead* h, const uint8_t* base, const uint8_t* end, u
             if h.query.off == 0:
                 h.query.off = <uint32_t>(p - base)
         h.target.len = n - h.target.off
+        if FL_UNLIKELY(h.target.len == 0):
+            return refuse(h, REASON_REQUEST_LINE, 400)
         if h.query.off:
             h.query.len = n - h.query.off
         p += 1
@@ -286,8 +290,6 @@ cdef int request_line(RequestHead* h, const uint8_t* base, const uint8_t* end, u
     h.line.off = h.start
     h.line.len = h.pos - 2 - h.start
     h.start = h.pos
-    if FL_UNLIKELY(h.target.len == 0):
-        return refuse(h, REASON_REQUEST_LINE, 400)
     if FL_LIKELY(base[h.target.off] == 47 and h.method != METHOD_CONNECT):
         h.path.off = h.target.off
         h.path.len = h.query.off - 1 - h.target.off if h.query.off else h.target.len

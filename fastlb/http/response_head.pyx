@@ -26,6 +26,7 @@ from fastlb.http.fields cimport (
     scan_fields,
 )
 from fastlb.http.framing cimport FramingFacts, response_framing
+from fastlb.http.request_head cimport METHOD_CONNECT, METHOD_HEAD
 from fastlb.http.scan cimport FL_DIGIT, FL_LIKELY, FL_UNLIKELY, fl_is, fl_scan_value
 
 cdef enum State:
@@ -115,7 +116,8 @@ cdef int conclude(ResponseHead* h, const char* buf, int method) noexcept nogil:
     facts.seen = h.seen
     facts.repeated = h.repeated
     facts.minor = h.minor
-    if FL_UNLIKELY(response_framing(&facts, buf, h.status, method, &reusable) < 0):
+    if FL_UNLIKELY(response_framing(&facts, buf, h.status, method == METHOD_HEAD,
+                                    method == METHOD_CONNECT, &reusable) < 0):
         return refuse(h, facts.reason)
     h.framing = facts.framing
     h.content_length = facts.content_length

@@ -300,7 +300,7 @@ cdef ssize_t write_response_head(char* out, size_t cap, const char* buf, const R
     while f < last:
         bit = 1u << f.id
         if (drop & bit
-                or (f.flags & FIELD_HOP and f.id != FIELD_CONTENT_LENGTH)
+                or f.flags & FIELD_HOP
                 or (f.id == FIELD_OTHER and ruled and may_be_listed(&plan.names, f.name_len)
                     and is_listed(&plan.names, buf + f.name, f.name_len, False))):
             if f.name > run:
