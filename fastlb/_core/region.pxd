@@ -20,9 +20,10 @@ cdef enum:
     MAX_SERVERS = 65536
     MAX_SLOTS = 512             # workers
     COUNTERS = 32               # a block, 256 bytes
-    # The last four of a block are gauges: what is true now, not what has happened. A dead worker's are zeroed when it
-    # is reaped; its other counters stay, and its successor in the slot counts on from them: totals never go back.
-    FIRST_GAUGE = 28
+    # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28. They say
+    # what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other counters stay, and
+    # its successor in the slot counts on from them, so that totals never go back.
+    GAUGES = 0x10200002
 
 # One worker (64 bytes). Written by that worker; `pid` also by the supervisor.
 ctypedef struct WorkerLine:

@@ -10,7 +10,7 @@ FULL_RAMP: int
 STARTING: int
 READY: int
 DRAINING: int
-GAUGES_FROM: int
+GAUGE_COUNTERS: tuple[int, ...]
 LIMITS: dict[Literal["frontends", "groups", "servers", "slots"], int]
 
 class WorkerStatus(NamedTuple):

@@ -70,7 +70,7 @@ FULL_RAMP = 65536
 STARTING = WORKER_STARTING
 READY = WORKER_READY
 DRAINING = WORKER_DRAINING
-GAUGES_FROM = FIRST_GAUGE
+GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if GAUGES >> i & 1)
 LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS}
 
 
@@ -417,8 +417,9 @@ cdef class Region:
 
     cdef void _zero_gauges(self, uint64_t* counters) noexcept:
         cdef int c
-        for c in range(FIRST_GAUGE, COUNTERS):
-            fl_store64(&counters[c], 0)
+        for c in range(COUNTERS):
+            if GAUGES >> c & 1:
+                fl_store64(&counters[c], 0)
 
     cdef void _wipe(self, size_t block) noexcept:
         cdef uint32_t w

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 import pytest
 
 from fastlb._core import region as region_module
-from fastlb._core.region import DRAIN, FULL_RAMP, GAUGES_FROM, READY, STARTING, UP, Region
+from fastlb._core.region import DRAIN, FULL_RAMP, GAUGE_COUNTERS, READY, STARTING, UP, Region
 from tests.helpers import ROOT
+
+
+GAUGE = GAUGE_COUNTERS[-1]
 
 
 @pytest.fixture(params=[True, False], ids=["memfd", "private"])
@@ -157,13 +160,13 @@ def test_totals_sum_the_workers_and_survive_one(region: Region) -> None:
     for kind, index in (("frontend", 1), ("group", 2), ("server", 3)):
         region.count(0, kind, index, 4, 10)
         region.count(1, kind, index, 4, 5)
-        region.count(0, kind, index, GAUGES_FROM, 7)
-        region.count(1, kind, index, GAUGES_FROM, 2)
+        region.count(0, kind, index, GAUGE, 7)
+        region.count(1, kind, index, GAUGE, 2)
     for totals in (region.frontend_totals(1), region.group_totals(2), region.server_totals(3)):
-        assert (totals[4], totals[GAUGES_FROM]) == (15, 9)
+        assert (totals[4], totals[GAUGE]) == (15, 9)
     region.reap(0)
     for totals in (region.frontend_totals(1), region.group_totals(2), region.server_totals(3)):
-        assert (totals[4], totals[GAUGES_FROM]) == (15, 2)  # what happened stays, what was true is over
+        assert (totals[4], totals[GAUGE]) == (15, 2)  # what happened stays, what was true is over
     region.begin_worker(0)
     region.count(0, "frontend", 1, 4)
     assert region.frontend_totals(1)[4] == 16

@@ -1,0 +1,31 @@
+"""The shared region, for the layers above control (they import nothing of `_core`)."""
+
+from fastlb._core.region import (
+    DRAIN,
+    DRAINING,
+    EJECTED,
+    FULL_RAMP,
+    GAUGE_COUNTERS,
+    LIMITS,
+    MAINT,
+    READY,
+    STARTING,
+    UP,
+    Region,
+    WorkerStatus,
+)
+
+__all__ = [
+    "DRAIN",
+    "DRAINING",
+    "EJECTED",
+    "FULL_RAMP",
+    "GAUGE_COUNTERS",
+    "LIMITS",
+    "MAINT",
+    "READY",
+    "STARTING",
+    "UP",
+    "Region",
+    "WorkerStatus",
+]

@@ -1,0 +1,198 @@
+"""Active health checks of all servers, run once for all workers by the process that owns the region."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastlb.control.region import FULL_RAMP, UP, Region
+from fastlb.control.slots import Assignment, ServerId
+from fastlb.health.probe import Probe, request_of
+from fastlb.health.ramp import Ramp
+from fastlb.health.verdict import Verdict
+from fastlb.spec import Backend, HealthCheck, Server, Spec
+
+log = logging.getLogger("fastlb.health")
+
+JITTER = 0.1  # of the interval, both ways
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the checks know of a server."""
+
+    up: bool
+    streak: int  # checks in a row that contradict `up`
+    needed: int  # how many of these turn it: `fall` when up, `rise` when down
+    last: Verdict | None  # None: not checked yet
+    changed_at: float  # time.time() of the last transition, or of the first check's arming
+    fragile: bool  # up without a good check yet: a single failed one takes it down
+
+
+class _Checked:
+    """The checks of one server: when the next one runs, and what the results add up to."""
+
+    def __init__(self, monitor: Monitor, backend: Backend, server: Server, check: HealthCheck, index: int) -> None:
+        self.backend = backend
+        self.server = server
+        self.check = check
+        self.index = index
+        self._monitor = monitor
+        self._target = _target(server, check)
+        self._request = request_of(check, server.address)
+        self._up = bool(monitor.region.state(index) & UP)
+        self._fragile = self._up
+        self._streak = 0
+        self._last: Verdict | None = None
+        self._changed_at = time.time()
+        self._probe: Probe | None = None
+        self._ramp: Ramp | None = None
+        self._began = 0.0
+        # Spread over an interval, so that thousands of checks do not run at one moment.
+        self._timer = monitor.loop.call_later(monitor.random() * check.interval, self._begin)
+
+    @property
+    def status(self) -> Status:
+        needed = self.check.fall if self._up else self.check.rise
+        return Status(self._up, self._streak, needed, self._last, self._changed_at, self._fragile)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+        if self._probe is not None:
+            self._probe.cancel()
+        if self._ramp is not None and not self._ramp.finished:
+            self._ramp.cancel()
+            self._monitor.region.set_ramp(self.index, FULL_RAMP)
+
+    def _begin(self) -> None:
+        loop = self._monitor.loop
+        self._began = loop.time()
+        self._probe = Probe(loop, self.check, self._target, self._request, self._judge)
+
+    def _judge(self, verdict: Verdict) -> None:
+        self._probe = None
+        loop = self._monitor.loop
+        pause = self.check.interval * (1 + JITTER * (2 * self._monitor.random() - 1))
+        self._timer = loop.call_at(max(self._began + pause, loop.time()), self._begin)
+        if verdict.conclusive:
+            self._count(verdict)
+        else:
+            log.warning("health check of %s/%s: %s", self.backend.name, self.server.name, verdict)
+        self._last = verdict
+        self._monitor.checked(self)
+
+    def _count(self, verdict: Verdict) -> None:
+        if verdict.good == self._up:
+            self._streak = 0
+            self._fragile = False
+            return
+        self._streak += 1
+        if self._up and (self._streak >= self.check.fall or self._fragile):
+            self._turn(False, verdict)
+        elif not self._up and self._streak >= self.check.rise:
+            self._turn(True, verdict)
+
+    def _turn(self, up: bool, verdict: Verdict) -> None:
+        region = self._monitor.region
+        self._up, self._streak, self._fragile = up, 0, False
+        self._changed_at = time.time()
+        if self._ramp is not None:
+            self._ramp.cancel()
+            self._ramp = None
+        if up:
+            # The ramp first: a worker that sees the server up must not see it at full weight.
+            if self.backend.slow_start > 0:
+                self._ramp = Ramp(region, self.index, self.backend.slow_start)
+            else:
+                region.set_ramp(self.index, FULL_RAMP)
+            region.change_state(self.index, set=UP)
+        else:
+            region.change_state(self.index, clear=UP)
+        self._monitor.turned(self, verdict)
+
+
+def _target(server: Server, check: HealthCheck) -> tuple[int, tuple[str, int] | str]:
+    family, name = server.resolved[0]
+    if check.port and not isinstance(name, str):
+        return family, (name[0], check.port)
+    return family, name
+
+
+class Monitor:
+    """All checks of one balancer. `apply` needs a running loop; `close` ends them."""
+
+    def __init__(
+        self,
+        region: Region,
+        *,
+        chance: Callable[[], float] = random.random,
+        on_check: Callable[[str, Server, Status], None] | None = None,
+    ) -> None:
+        self.region = region
+        self.random = chance
+        self._on_check = on_check
+        self._checked: dict[ServerId, _Checked] = {}
+        self.loop: asyncio.AbstractEventLoop
+
+    def apply(self, spec: Spec, assignment: Assignment) -> None:
+        """Checks the servers of `spec` from now on. What is checked already in the same way goes on undisturbed."""
+        self.loop = asyncio.get_running_loop()
+        wanted: dict[ServerId, _Checked] = {}
+        for backend in spec.backends:
+            check = backend.health_check
+            for server in backend.servers:
+                identity = (backend.name, server.address)
+                index = assignment.servers[identity]
+                old = self._checked.pop(identity, None)
+                if check is None or not server.resolved:
+                    if old is not None:
+                        old.cancel()
+                    if old is not None and server.resolved:  # no check any more: nothing says it is down
+                        self.region.change_state(index, set=UP)
+                    continue
+                if old is not None and _same(old, index, backend, server, check):
+                    old.backend, old.server = backend, server
+                    wanted[identity] = old
+                    continue
+                if old is not None:
+                    old.cancel()
+                wanted[identity] = _Checked(self, backend, server, check, index)
+        for gone in self._checked.values():
+            gone.cancel()
+        self._checked = wanted
+
+    def status(self, backend: str, server: Server) -> Status | None:
+        """What the checks know of the server; None when it has none."""
+        checked = self._checked.get((backend, server.address))
+        return checked.status if checked is not None else None
+
+    async def close(self) -> None:
+        """Ends all checks; states stay as they are."""
+        for checked in self._checked.values():
+            checked.cancel()
+        self._checked.clear()
+
+    def checked(self, one: _Checked) -> None:
+        """Called after each check."""
+        if self._on_check is not None:
+            self._on_check(one.backend.name, one.server, one.status)
+
+    def turned(self, one: _Checked, verdict: Verdict) -> None:
+        """Called after each transition: tells the operator."""
+        up = sum(c.status.up for c in self._checked.values() if c.backend.name == one.backend.name)
+        total = len(one.backend.servers)
+        name = f"{one.backend.name}/{one.server.name}"
+        if one.status.up:
+            log.info("server %s is UP: %s; %d of %d servers up", name, verdict, up, total)
+            return
+        log.warning("server %s is DOWN: %s; %d of %d servers up", name, verdict, up, total)
+        if up == 0:
+            log.error("backend %s has no server left", one.backend.name)
+
+
+def _same(old: _Checked, index: int, backend: Backend, server: Server, check: HealthCheck) -> bool:
+    return old.index == index and old.check == check and old.server.resolved[0] == server.resolved[0]

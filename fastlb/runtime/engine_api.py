@@ -1,0 +1,58 @@
+"""What the runtime needs of an engine. `fastlb.control.builder.Engine` is one; tests bring their own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from fastlb.control.region import Region
+from fastlb.control.slots import Assignment
+from fastlb.spec import Spec
+
+
+class Engine(Protocol):
+    """Accepts, balances and forwards on the loop it was made on. Not thread-safe."""
+
+    def apply(self, spec: Spec, assignment: Assignment) -> None:
+        """Builds the snapshot of `spec` and swaps it in; raises only before the swap."""
+
+    def listen(self, frontend: str, listen_index: int, sock: socket.socket) -> None:
+        """Accepts on a copy of the socket, for the frontend's `listen[listen_index]`."""
+
+    def stop_accepting(self) -> None:
+        """Takes what the queues of the listening sockets hold, then lets go of them."""
+
+    def drain(self) -> None:
+        """Connection: close on what is in flight; idle connections are closed."""
+
+    def active(self) -> int:
+        """Client connections open now."""
+
+    def on_idle(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when `active` reaches 0 while draining (at once when it is 0)."""
+
+    def close(self) -> None:
+        """Drops everything and flushes the logs. May be repeated."""
+
+    def reopen_logs(self) -> None:
+        """Closes the log files and opens them again."""
+
+    def tick(self) -> None:
+        """Called every 100 ms."""
+
+
+class EngineFactory(Protocol):
+    """Makes the engine of one worker."""
+
+    def __call__(
+        self, region: Region, worker: int, loop: asyncio.AbstractEventLoop, *, max_connections: int = 0
+    ) -> Engine: ...
+
+
+def default_factory() -> EngineFactory:
+    """The Cython engine. Imported late: the supervisor of worker processes never needs it."""
+    factory: EngineFactory = importlib.import_module("fastlb.control.builder").Engine
+    return factory

@@ -1,0 +1,82 @@
+"""Runs one engine on the current loop: start, heartbeat, drain, end. The same for a worker process and for none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterable
+
+from fastlb.control.region import DRAINING, READY, Region
+from fastlb.control.slots import Assignment
+from fastlb.runtime.engine_api import EngineFactory
+from fastlb.spec import Spec
+
+log = logging.getLogger("fastlb.runtime")
+
+TICK = 0.1  # seconds between two heartbeats
+
+
+class EngineHost:
+    """The engine of worker slot `worker`. Must be made on the running loop."""
+
+    def __init__(self, region: Region, worker: int, factory: EngineFactory, *, max_connections: int) -> None:
+        self._region = region
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self.generation = 0
+        self.engine = factory(region, worker, self._loop, max_connections=max_connections)
+        self._ended = asyncio.Event()
+        self._draining = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def start(self, spec: Spec, assignment: Assignment, listeners: Iterable[tuple[str, int, socket.socket]]) -> None:
+        """Applies the configuration, then accepts. Raises what the engine raises; close() then cleans up."""
+        self.apply(spec, assignment)
+        for frontend, index, sock in listeners:
+            self.engine.listen(frontend, index, sock)
+        self._region.set_worker(self._worker, pid=os.getpid(), state=READY)
+        self._tick()
+
+    def apply(self, spec: Spec, assignment: Assignment) -> None:
+        """Swaps in another configuration; on an exception the one before stays."""
+        self.engine.apply(spec, assignment)
+        self.generation = assignment.generation
+        self._region.set_worker(self._worker, generation=assignment.generation)
+
+    def drain(self, within: float) -> None:
+        """Accepts no more and finishes what is in flight, for `within` seconds at most; then `ended` is set."""
+        if self._draining or self._ended.is_set():
+            return
+        self._draining = True
+        self._region.set_worker(self._worker, state=DRAINING)
+        self.engine.stop_accepting()
+        self.engine.drain()
+        self._deadline = self._loop.call_later(within, self._too_late, within)
+        self.engine.on_idle(self.close)
+
+    async def ended(self) -> None:
+        """Returns when the engine has been closed."""
+        await self._ended.wait()
+
+    def close(self) -> None:
+        """Drops everything at once. May be repeated."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        for handle in (self._timer, self._deadline):
+            if handle is not None:
+                handle.cancel()
+        self.engine.close()
+
+    def _too_late(self, within: float) -> None:
+        log.warning("drain: %d connections still open after %g s are closed", self.engine.active(), within)
+        self.close()
+
+    def _tick(self) -> None:
+        # Armed first: an exception in the engine's tick must not end the heartbeat of a loop that runs.
+        self._timer = self._loop.call_later(TICK, self._tick)
+        self._region.beat(self._worker, connections=self.engine.active())
+        self.engine.tick()

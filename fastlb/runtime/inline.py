@@ -1,0 +1,61 @@
+"""The crew of `workers = 0`: one engine on the loop of the supervisor, or of the application that embeds fastlb."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastlb.control.slots import Assignment
+from fastlb.runtime.engine_api import EngineFactory, default_factory
+from fastlb.runtime.host import EngineHost
+from fastlb.runtime.service import Service, StartError
+from fastlb.spec import Spec
+
+
+class InlineCrew:
+    """One engine in this process; the same verbs as for worker processes."""
+
+    def __init__(self, service: Service, factory: EngineFactory | None = None) -> None:
+        self._service = service
+        self._factory = factory or default_factory()
+        self._host: EngineHost | None = None
+
+    async def start(self) -> None:
+        """Returns when the engine accepts; raises StartError when it cannot."""
+        service = self._service
+        service.region.begin_worker(0)
+        try:
+            self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
+            self._host.start(service.spec, service.assignment, service.listeners.of_slot(0))
+        except Exception as error:
+            raise StartError(f"the engine cannot start: {type(error).__name__}: {error}") from error
+
+    async def failed(self) -> str:
+        """Never returns: an engine in this process ends with it."""
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
+        """Swaps the configuration in; a line when the engine refused it."""
+        if self._host is None:
+            return []
+        try:
+            self._host.apply(spec, assignment)
+        except Exception as error:
+            return [f"{type(error).__name__}: {error}"]
+        return []
+
+    def reopen_logs(self) -> None:
+        """Closes and opens log files."""
+        if self._host is not None:
+            self._host.engine.reopen_logs()
+
+    async def drain(self, within: float) -> None:
+        """Returns when everything in flight is finished, or cut after `within` seconds."""
+        if self._host is not None:
+            self._host.drain(within)
+            await self._host.ended()
+
+    async def stop(self) -> None:
+        """Drops everything."""
+        if self._host is not None:
+            self._host.close()

@@ -1,0 +1,69 @@
+"""What supervisor and workers tell each other. Frozen data, pickled over `fastlb.runtime.channel`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastlb.control.slots import Assignment
+from fastlb.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Supervisor: become worker `worker`. Descriptors: the region, then one socket for each of `listeners`."""
+
+    worker: int
+    spec: Spec
+    assignment: Assignment
+    listeners: tuple[tuple[str, int], ...]  # (frontend, index in its `listen`)
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Supervisor: run this configuration from now on. Answered by Applied."""
+
+    spec: Spec
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Supervisor: accept no more, finish what is in flight within `timeout` seconds, then leave."""
+
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Supervisor: leave at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """Supervisor: close and open the log files again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Worker: accepts connections, runs configuration `generation`."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Worker: runs configuration `generation`, or kept the one before because of `error`."""
+
+    generation: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Worker: cannot start, and leaves."""
+
+    reason: str
+
+
+Message = Start | Apply | Drain | Stop | ReopenLogs | Ready | Applied | Failed

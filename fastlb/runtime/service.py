@@ -1,0 +1,154 @@
+"""What a running balancer consists of beside its engines: region, indices, sockets, addresses, health checks.
+
+One of these lives in the supervisor, and one in an application that embeds fastlb. Where the engines run (a process
+each, or one in this loop) is the crew's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from fastlb.control.region import GAUGE_COUNTERS, Region
+from fastlb.control.resolve import resolve
+from fastlb.control.server_state import publish
+from fastlb.control.slots import Assignment, Slots
+from fastlb.control.sockets import Listeners
+from fastlb.errors import FastlbError
+from fastlb.health.monitor import Monitor
+from fastlb.runtime import limits
+from fastlb.runtime.info import RuntimeInfo
+from fastlb.spec import Spec
+
+log = logging.getLogger("fastlb.runtime")
+
+RETRY_NAMES = 5.0  # seconds between two look-ups of names that were not found
+
+
+class StartError(FastlbError):
+    """The engines could not be started; the text says why."""
+
+
+class Crew(Protocol):
+    """The engines of a service."""
+
+    async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
+        """Has every engine run `spec`; returns what went wrong, a line a worker. None then runs `spec` half."""
+
+
+class Service:
+    """The state of one balancer. `open` first, `close` last; `apply` in between replaces the configuration."""
+
+    def __init__(self, spec: Spec, *, workers: int, own_process: bool = True) -> None:
+        self.workers = workers
+        self.spec = spec
+        self.assignment = Assignment()
+        self.listeners = Listeners(max(workers, 1), reuse_port=workers > 0)
+        self._slots = Slots()
+        # Twice the slots, so that a later configuration can ask for more workers.
+        self.region = Region.create(workers > 0, max(16, 2 * workers) if workers else 1)
+        self.monitor = Monitor(self.region)
+        self._own_process = own_process  # false: the limits of the process are its owner's affair
+        self._lock = asyncio.Lock()
+        self._names: asyncio.Task[None] | None = None
+        self.descriptors = 0
+        self.max_connections = 0
+
+    async def open(self) -> None:
+        """Binds, looks up names, fills the region. Raises ListenError or ConfigError; nothing is then left open."""
+        self.descriptors = limits.descriptor_limit(may_raise=self._own_process)
+        self.listeners.open(self.spec)
+        try:
+            allowed = limits.connections(self.descriptors, self.listeners.count())
+            wanted = self.spec.global_.max_connections
+            if wanted > allowed:
+                log.warning(
+                    "max_connections %d needs more than the limit of %d open files; %d are allowed",
+                    wanted, self.descriptors, allowed,
+                )  # fmt: skip
+            self.max_connections = min(wanted or allowed, allowed)
+            self.spec, problems = await resolve(self.spec)
+            for problem in problems:
+                log.warning("%s", problem)
+            self.assignment = self._slots.assign(self.spec)
+            publish(self.region, self.spec, self.assignment)
+        except BaseException:
+            self.listeners.close()
+            raise
+
+    def watch(self, crew: Crew) -> None:
+        """Starts the health checks, and the search for names that were not found."""
+        self.monitor.apply(self.spec, self.assignment)
+        self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
+
+    async def apply(self, spec: Spec, crew: Crew) -> list[str]:
+        """Replaces the configuration by `spec` (its addresses resolved, its listeners the same) everywhere.
+
+        Raises ConfigError, with nothing changed, when `spec` does not fit the region.
+        """
+        async with self._lock:
+            before = (self.spec, self.assignment)
+            assignment = self._slots.assign(spec)
+            publish(self.region, spec, assignment, before=before)
+            self.spec, self.assignment = spec, assignment
+            errors = await crew.apply(spec, assignment)
+            self.monitor.apply(spec, assignment)
+            if not errors:
+                self._reclaim()
+            return errors
+
+    def _reclaim(self) -> None:
+        """Gives indices free that no worker's configuration has and no connection or request is counted on."""
+
+        def busy(totals: list[int]) -> bool:
+            return any(totals[gauge] for gauge in GAUGE_COUNTERS)
+
+        region = self.region
+        self._slots.reclaim(
+            self.assignment.generation,
+            frontend_busy=lambda index: busy(region.frontend_totals(index)),
+            backend_busy=lambda index: busy(region.group_totals(index)),
+            server_busy=lambda index: region.inflight(index) > 0 or busy(region.server_totals(index)),
+        )
+
+    async def stop_watching(self) -> None:
+        """Ends the health checks and the search for names."""
+        if self._names is not None:
+            self._names.cancel()
+            await asyncio.gather(self._names, return_exceptions=True)
+            self._names = None
+        await self.monitor.close()
+
+    async def close(self) -> None:
+        """Ends everything this service started."""
+        await self.stop_watching()
+        self.listeners.close()
+
+    def info(self, pid: int) -> RuntimeInfo:
+        """Facts for the banner."""
+        loop = asyncio.get_running_loop()
+        return RuntimeInfo(
+            pid=pid,
+            workers=self.workers,
+            loop="uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio",
+            descriptors=self.descriptors,
+            max_connections=self.max_connections,
+            addresses=self.listeners.addresses(),
+        )
+
+    async def _find_names(self, crew: Crew) -> None:
+        """Looks unresolved names up again until each has an address; servers that get one join."""
+        while missing := _unresolved(self.spec):
+            await asyncio.sleep(RETRY_NAMES)
+            before = self.spec
+            spec, _ = await resolve(before)
+            found = missing - _unresolved(spec)
+            if found and self.spec is before:
+                log.info("addresses found for %s", ", ".join(sorted(found)))
+                for line in await self.apply(spec, crew):
+                    log.error("%s", line)
+
+
+def _unresolved(spec: Spec) -> set[str]:
+    return {f"{b.name}/{s.name}" for b in spec.backends for s in b.servers if not s.resolved}

@@ -1,0 +1,155 @@
+"""Entry of a worker process: `python -m fastlb.runtime.worker_main --fd N`, N being its end of the channel.
+
+A fresh process, started by the supervisor and by nobody else. It learns everything over the channel, and when that
+closes (the supervisor died) it drains and leaves. What it cannot go on from it reports, and leaves; the supervisor
+starts another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+
+from fastlb.control.region import Region
+from fastlb.control.slots import Assignment
+from fastlb.runtime import messages
+from fastlb.runtime.channel import Channel
+from fastlb.runtime.engine_api import EngineFactory, default_factory
+from fastlb.runtime.host import EngineHost
+from fastlb.runtime.log_setup import set_up_log
+from fastlb.spec import Spec
+
+log = logging.getLogger("fastlb.runtime")
+
+# The supervisor decides; these reach the worker only because a terminal or a service manager signals the whole group.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Worker:
+    """The worker's side of the channel."""
+
+    def __init__(self, sock: socket.socket, factory: EngineFactory) -> None:
+        self._factory = factory
+        self._host: EngineHost | None = None
+        self._drain = 30.0
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel = Channel(sock, self._on_message, self._on_close)
+
+    async def run(self) -> int:
+        """Serves until told to leave; returns the exit status."""
+        try:
+            return await self._end
+        finally:
+            if self._host is not None:
+                self._host.close()
+            self._channel.close()
+
+    def _leave(self, status: int) -> None:
+        if not self._end.done():
+            self._end.set_result(status)
+
+    def _on_message(self, message: messages.Message, fds: list[int]) -> None:
+        match message:
+            case messages.Start():
+                self._start(message, fds)
+            case messages.Apply(spec, assignment):
+                self._apply(spec, assignment)
+            case messages.Drain(timeout):
+                self._begin_drain(timeout)
+            case messages.Stop():
+                self._leave(0)
+            case messages.ReopenLogs():
+                if self._host is not None:
+                    self._host.engine.reopen_logs()
+            case _:
+                log.error("unexpected message %s", type(message).__name__)
+
+    def _on_close(self, error: Exception | None) -> None:
+        if self._host is None:
+            log.error("no start from the supervisor: %s", error or "it is gone")
+            self._leave(1)
+            return
+        log.error("the supervisor is gone%s; draining", f" ({error})" if error else "")
+        self._begin_drain(self._drain)
+
+    def _start(self, message: messages.Start, fds: list[int]) -> None:
+        set_up_log(message.spec.log.level, f"worker {message.worker}")
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket(fileno=fd)) for fd in fds[1:]]
+            try:
+                region = Region.attach(fds[0])
+                self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
+                named = [(*key, sock) for key, sock in zip(message.listeners, sockets, strict=True)]
+                self._host.start(message.spec, message.assignment, named)
+            except Exception as error:
+                log.exception("cannot start")
+                self._channel.send(messages.Failed(f"{type(error).__name__}: {error}"))
+                self._leave(1)
+                return
+        self._drain = drain_time(message.spec)
+        self._track(self._host)
+        self._channel.send(messages.Ready(message.assignment.generation))
+
+    def _apply(self, spec: Spec, assignment: Assignment) -> None:
+        if self._host is None:
+            return
+        try:
+            self._host.apply(spec, assignment)
+        except Exception as error:
+            log.exception("the new configuration was not applied")
+            self._channel.send(messages.Applied(assignment.generation, f"{type(error).__name__}: {error}"))
+            return
+        self._drain = drain_time(spec)
+        self._channel.send(messages.Applied(assignment.generation))
+
+    def _begin_drain(self, within: float) -> None:
+        if self._host is None:
+            self._leave(0)
+        else:
+            self._host.drain(within)
+
+    def _track(self, host: EngineHost) -> None:
+        async def wait() -> None:
+            await host.ended()
+            self._leave(0)
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def drain_time(spec: Spec) -> float:
+    """Seconds that a stop waits for what is in flight: the longest `timeouts.drain` of any frontend."""
+    return max((f.timeouts.drain for f in spec.frontends), default=0.0)
+
+
+async def _run(fd: int, factory: EngineFactory) -> int:
+    return await Worker(socket.socket(fileno=fd), factory).run()
+
+
+def main(argv: list[str] | None = None, factory: EngineFactory | None = None) -> int:
+    """Runs a worker to its end; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="fastlb-worker", description="Started by fastlb itself.")
+    parser.add_argument("--fd", type=int, required=True)
+    options = parser.parse_args(argv)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    set_up_log("info", "worker")
+    faulthandler.enable()  # also answers the supervisor's SIGABRT with a traceback
+    os.set_inheritable(options.fd, False)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(options.fd, factory or default_factory()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
