@@ -11,6 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from fastlb._core.debug cimport FL_ASSERT
 from fastlb.engine.error_log cimport ErrorLog
 from fastlb.engine.log_format cimport (
     FormatState,
@@ -30,6 +31,7 @@ from fastlb.engine.log_ring cimport (
     ring_flush,
     ring_idle,
     ring_line_limit,
+    ring_reopen_error,
     ring_reserve,
     ring_written,
 )
@@ -104,31 +106,38 @@ cdef class AccessLog:
         free(self._state)
 
     cdef void write(self, const LogRecord* r) noexcept nogil:
+        cdef char* start
         cdef char* p
+        cdef uint32_t bound
         if not self.enabled:
             return
-        p = ring_reserve(self._ring, line_bound(r, self._state.caps))
-        if p == NULL:
+        bound = line_bound(r, self._state.caps)
+        start = ring_reserve(self._ring, bound)
+        if start == NULL:
             return
+        p = start
         if self._state.header:
             p = put_header(p, r, self._state)
         p = self._format(p, r, self._state)
         p[0] = c'\n'
+        FL_ASSERT(p + 1 - start <= <int>bound, b"a log line keeps to its bound")
         ring_commit(self._ring, p + 1)
 
     cdef void flush(self) noexcept nogil:
-        cdef uint64_t dropped
+        cdef int error
         if not self.enabled:
             return
+        error = ring_reopen_error(self._ring)
+        if error and self._errors is not None:
+            self._errors.log_errno(b"access log: not opened again", error)
+        if ring_dropped(self._ring) != self._reported and ring_idle(self._ring):
+            self._report(ring_dropped(self._ring))
         ring_flush(self._ring, False)
         # the target may have become another kind when it was opened again
         self._state.caps = caps_for(ring_line_limit(self._ring))
-        dropped = ring_dropped(self._ring)
-        if dropped != self._reported and ring_idle(self._ring):
-            self._report(dropped)
 
     cdef void _report(self, uint64_t dropped) noexcept nogil:
-        """The target recovered, or takes nothing at all: say how many lines that cost."""
+        """The target has caught up, or takes nothing at all: say how many lines that cost."""
         if self._errors is not None:
             if not self._errors.log_dropped(b"access log", dropped - self._reported, self._ring.sink.error):
                 return
@@ -183,5 +192,6 @@ cdef class AccessLog:
         self._dropped = self._writer.refused + self._writer.lost
         self._written = self._writer.written
         if self._errors is not None and self._dropped != self._reported:
+            self._errors._next_dropped = 0  # the last word is not limited
             self._errors.log_dropped(b"access log", self._dropped - self._reported, 0)
         return clean

@@ -136,7 +136,8 @@ cdef class ErrorLog:
             slot.lines = 0
             slot.level = level
             slot.text_len = n if n < REASON_TEXT else REASON_TEXT
-            memcpy(slot.text, text, slot.text_len)
+            if n:
+                memcpy(slot.text, text, slot.text_len)
         if slot.lines >= REASON_LINES:
             slot.more += 1
             return False
@@ -154,6 +155,16 @@ cdef class ErrorLog:
         p = ring_reserve(self._ring, line_bound(r, self._state.caps))
         if p != NULL:
             self._end(format_failure(self._begin(p, level, now), r, self._state))
+
+    cdef void log_errno(self, const char* what, int error) noexcept nogil:
+        cdef char text[256]
+        cdef char scrap[128]
+        cdef char* p = text
+        cdef const char* reason = strerror_r(error, scrap, sizeof(scrap))
+        p = put_quoted(p, what, <uint32_t>strlen(what), 120)
+        memcpy(p, b": ", 2)
+        p = put_quoted(p + 2, reason, <uint32_t>strlen(reason), 120)
+        self.log_text(LEVEL_ERROR, text, <uint32_t>(p - text))
 
     cdef void log_text(self, int level, const char* text, uint32_t n) noexcept nogil:
         cdef char* p

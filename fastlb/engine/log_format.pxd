@@ -12,6 +12,7 @@ cdef enum:
 # Longest escaped text of each field. What is longer is cut (never inside an escape), so that a line fits its target.
 ctypedef struct Caps:
     uint32_t line
+    uint32_t bare               # the request line in httplog, which has few other texts
     uint32_t host
     uint32_t agent
     uint32_t referer
@@ -48,7 +49,7 @@ cdef inline uint32_t _room(uint32_t n, uint32_t cap) noexcept nogil:
 cdef inline uint32_t line_bound(const LogRecord* r, const Caps* c) noexcept nogil:
     return (
         LINE_FIXED + SHORT_FIELDS + _room(r.client_len, c.client) + _room(r.frontend_len, c.name)
-        + _room(r.backend_len, c.name) + _room(r.server_len, c.name) + _room(r.line_len, c.line)
+        + _room(r.backend_len, c.name) + _room(r.server_len, c.name) + _room(r.line_len, c.bare)
         + _room(r.host_len, c.host) + _room(r.user_agent_len, c.agent) + _room(r.referer_len, c.referer)
         + _room(r.request_id_len, c.request_id) + _room(r.reason_len, c.reason)
     )

@@ -51,11 +51,12 @@ cdef void _set_caps(
     c.reason = reason
     c.name = name
     c.client = 64
+    c.bare = line + host + agent + referer + reason
 
 
 _set_caps(&_caps_file, 16384, 512, 2048, 4096, 256, 512, 256)
-_set_caps(&_caps_datagram, 3584, 256, 768, 768, 128, 256, 96)
-_set_caps(&_caps_pipe, 1216, 128, 288, 288, 64, 160, 64)
+_set_caps(&_caps_datagram, 4096, 256, 1024, 1024, 128, 256, 96)
+_set_caps(&_caps_pipe, 1728, 128, 288, 384, 64, 160, 64)
 
 
 cdef const Caps* caps_for(uint32_t limit) noexcept nogil:
@@ -140,10 +141,10 @@ cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept
     p[0] = c' '
     p[1] = c'"'
     p += 2
-    if r.line == NULL:
+    if r.line_len == 0:
         p = fl_lit(p, b"<BADREQ>")
     else:
-        p = put_haproxy(p, r.line, r.line_len, c.line)
+        p = put_haproxy(p, r.line, r.line_len, c.bare)
     p[0] = c'"'
     return p + 1
 
@@ -167,12 +168,12 @@ cdef inline char* _json_request(char* p, const LogRecord* r, const Caps* c) noex
     """The request line in its three parts (RFC 9112 section 3); one that has not three is all target."""
     cdef const char* first = NULL
     cdef const char* last = NULL
-    if r.line != NULL:
+    if r.line_len != 0:
         first = <const char*>memchr(r.line, c' ', r.line_len)
         last = fl_last_space(r.line, r.line_len)
     if first == NULL or first == last:
         p = fl_lit(p, b",\"method\":null,\"target\":")
-        p = _null(p) if r.line == NULL else _json_text(p, r.line, r.line_len, c.line)
+        p = _null(p) if r.line_len == 0 else _json_text(p, r.line, r.line_len, c.line)
         return fl_lit(p, b",\"protocol\":null")
     p = fl_lit(p, b",\"method\":")
     p = _json_text(p, r.line, <uint32_t>(first - r.line), 96)
@@ -204,7 +205,7 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
         p = fl_lit(p, b",\"scheme\":\"https\"")
     else:
         p = fl_lit(p, b",\"scheme\":\"http\"")
-    if r.host != NULL:
+    if r.host_len != 0:
         p = fl_lit(p, b",\"host\":")
         p = _json_text(p, r.host, r.host_len, c.host)
     p = _json_request(p, r, c)
@@ -249,16 +250,16 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
     p = put_number(p, r.srv_queue)
     p = fl_lit(p, b",\"backend_queue\":")
     p = put_number(p, r.backend_queue)
-    if r.user_agent != NULL:
+    if r.user_agent_len != 0:
         p = fl_lit(p, b",\"user_agent\":")
         p = _json_text(p, r.user_agent, r.user_agent_len, c.agent)
-    if r.referer != NULL:
+    if r.referer_len != 0:
         p = fl_lit(p, b",\"referer\":")
         p = _json_text(p, r.referer, r.referer_len, c.referer)
-    if r.request_id != NULL:
+    if r.request_id_len != 0:
         p = fl_lit(p, b",\"request_id\":")
         p = _json_text(p, r.request_id, r.request_id_len, c.request_id)
-    if r.reason != NULL:
+    if r.reason_len != 0:
         p = fl_lit(p, b",\"reason\":")
         p = _json_text(p, r.reason, r.reason_len, c.reason)
     p[0] = c'}'
@@ -278,7 +279,7 @@ cdef char* format_combined(char* p, const LogRecord* r, FormatState* st) noexcep
     p[20] = c' '
     memcpy(p + 21, d.zone, 5)
     p = fl_lit(p + 26, b"] \"")
-    if r.line == NULL:
+    if r.line_len == 0:
         p[0] = c'-'
         p += 1
     else:
@@ -288,9 +289,9 @@ cdef char* format_combined(char* p, const LogRecord* r, FormatState* st) noexcep
     p[0] = c' '
     p = put_number(p + 1, r.bytes_out)
     p = fl_lit(p, b" \"")
-    p = put_quoted(p, r.referer, r.referer_len, c.referer) if r.referer != NULL else fl_lit(p, b"-")
+    p = put_quoted(p, r.referer, r.referer_len, c.referer) if r.referer_len != 0 else fl_lit(p, b"-")
     p = fl_lit(p, b"\" \"")
-    p = put_quoted(p, r.user_agent, r.user_agent_len, c.agent) if r.user_agent != NULL else fl_lit(p, b"-")
+    p = put_quoted(p, r.user_agent, r.user_agent_len, c.agent) if r.user_agent_len != 0 else fl_lit(p, b"-")
     p[0] = c'"'
     return p + 1
 
@@ -317,6 +318,6 @@ cdef char* format_failure(char* p, const LogRecord* r, FormatState* st) noexcept
     p = fl_lit(p, b" status=")
     p = put_timer(p, r.status if r.status != 0 else -1)
     p = fl_lit(p, b" reason=\"")
-    p = put_quoted(p, r.reason, r.reason_len, c.reason) if r.reason != NULL else p
+    p = put_quoted(p, r.reason, r.reason_len, c.reason) if r.reason_len != 0 else p
     p[0] = c'"'
     return p + 1

@@ -29,15 +29,15 @@ ctypedef struct LogRecord:
     uint32_t backend_queue
     const char* client          # textual address
     uint32_t client_len
-    const char* frontend
+    const char* frontend        # without HAProxy's "~", which `https` makes
     uint32_t frontend_len
     const char* backend         # the frontend's name when none was chosen
     uint32_t backend_len
     const char* server          # "<NOSRV>" when none
     uint32_t server_len
-    const char* line            # request line as received, NULL when it was never complete
+    const char* line            # request line as received, NULL or empty when it was never complete
     uint32_t line_len
-    # NULL = the request had none
+    # NULL or empty = the request had none
     const char* host
     uint32_t host_len
     const char* user_agent
@@ -46,7 +46,7 @@ ctypedef struct LogRecord:
     uint32_t referer_len
     const char* request_id
     uint32_t request_id_len
-    const char* reason          # why it was refused or failed, NULL = it did not
+    const char* reason          # why it was refused or failed, NULL or empty = it did not
     uint32_t reason_len
 
 # A record made from Python values, which it keeps alive. For tests and benchmarks.

@@ -45,6 +45,8 @@ cdef void ring_flush(Ring* g, bint force) noexcept nogil
 cdef bint ring_idle(Ring* g) noexcept nogil
 cdef uint64_t ring_dropped(Ring* g) noexcept nogil
 cdef uint64_t ring_written(Ring* g) noexcept nogil
+# errno of a failed reopen, once; 0 = none.
+cdef int ring_reopen_error(Ring* g) noexcept nogil
 
 
 # Bytes of a whole line that the target takes, 0 = any.

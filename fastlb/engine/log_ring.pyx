@@ -167,6 +167,10 @@ cdef uint64_t ring_written(Ring* g) noexcept nogil:
     return fl_get64(&g.written)
 
 
+cdef int ring_reopen_error(Ring* g) noexcept nogil:
+    return <int>fl_swap32(&g.reopen_failed, 0) if fl_get32(&g.reopen_failed) else 0
+
+
 # ---- consumer ----------------------------------------------------------------------------------------------
 
 cdef void _ring_clear(int fd) noexcept nogil:
@@ -193,7 +197,8 @@ cdef void _ring_reopen(Ring* g, uint32_t request) noexcept nogil:
         r = sink_connect(&g.sink)
     elif g.sink.path != NULL:
         r = sink_open_file(&g.sink)
-    fl_set32(&g.reopen_failed, <uint32_t>errno if r < 0 else 0)
+    if r < 0:
+        fl_set32(&g.reopen_failed, <uint32_t>errno)
     fl_set32(&g.reopened, request)
 
 

@@ -236,14 +236,14 @@ cdef Delivery _write_stream(Sink* s, const char* data, uint32_t size, uint32_t l
 cdef uint32_t _send_batch(Sink* s, mmsghdr* messages, uint32_t n) noexcept nogil:
     """Send n datagrams; how many the kernel took. Waits for a full queue, gives up on a reader that is gone."""
     cdef uint32_t done = 0, taken = 0
-    cdef uint32_t refused = 0
+    cdef bint refused = False, again = False
     cdef int r
     while done < n:
         r = sendmmsg(s.fd, messages + done, n - done, MSG_NOSIGNAL)
         if r > 0:
             done += <uint32_t>r
             taken += <uint32_t>r
-            refused = 0
+            refused = False
             continue
         if errno == EINTR:
             continue
@@ -255,13 +255,15 @@ cdef uint32_t _send_batch(Sink* s, mmsghdr* messages, uint32_t n) noexcept nogil
         if errno == EMSGSIZE or errno == ENOBUFS or errno == EPERM:
             done += 1           # this one only
             continue
-        if errno == ECONNREFUSED and s.path == NULL and refused == 0:
-            refused = 1         # UDP: the answer to an earlier datagram, this one was not sent yet
+        if errno == ECONNREFUSED and s.path == NULL and not refused:
+            refused = True         # UDP: the answer to an earlier datagram, this one was not sent yet
             continue
-        # a syslog daemon that went away: start over with a new socket, later
-        sink_close(s)
-        s.next_connect_ms = _now_ms() + (RECONNECT_MS if refused else 0)
-        return taken
+        # a syslog daemon that went away and perhaps came back: one new socket a batch
+        if again or sink_connect(s) < 0:
+            sink_close(s)
+            s.next_connect_ms = _now_ms() + RECONNECT_MS
+            return taken
+        again = True
     return taken
 
 

@@ -1,0 +1,33 @@
+"""Types of the compiled module; documentation is in access_log.pyx."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastlb.engine.error_log import ErrorLog
+
+FORMATS: Final[tuple[str, ...]]
+
+class AccessLog:
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def written(self) -> int: ...
+    def __init__(
+        self,
+        target: str = "stdout",
+        format: str = "json",
+        *,
+        header: bool | None = None,
+        tag: str = "fastlb",
+        hostname: str | None = None,
+        memory: int = ...,
+        errors: ErrorLog | None = None,
+    ) -> None: ...
+    def emit(self, fields: Mapping[str, object]) -> None: ...
+    def emit_many(self, fields: Mapping[str, object], count: int) -> None: ...
+    def hand_over(self) -> None: ...
+    def sync(self, timeout: float = 5.0) -> bool: ...
+    def reopen(self) -> None: ...
+    def close(self, timeout: float = 2.0) -> bool: ...
