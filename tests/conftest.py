@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.helpers import Program
+
+# A deadline an example would fail on a busy machine and on a sanitizer build; the test's own timeout stands.
+settings.register_profile("fastlb", deadline=None, print_blob=True)
+settings.load_profile("fastlb")
 
 
 @pytest.fixture
