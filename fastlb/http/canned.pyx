@@ -214,6 +214,7 @@ cdef void fill_phrases() noexcept:
     PHRASES[506] = b"Variant Also Negotiates"
     PHRASES[507] = b"Insufficient Storage"
     PHRASES[508] = b"Loop Detected"
+    PHRASES[510] = b"Not Extended"
     PHRASES[511] = b"Network Authentication Required"
 
 
@@ -320,7 +321,7 @@ def canned_response(status: int, *, json: bool = False, reason: str | None = Non
                     retry_after: int = 0) -> bytes:
     """The complete message for a status of 100 to 599; `retry_after` in seconds, 0 for none."""
     cdef char out[CANNED_MAX]
-    cdef bytes text = b"" if reason is None else reason.encode("ascii", "replace")
+    cdef bytes text = b"" if reason is None else reason.encode("ascii", "replace").replace(b"\0", b"?")
     cdef size_t n
     if not 100 <= status <= 599:
         raise ValueError("status must be 100 to 599")

@@ -13,7 +13,8 @@ REQUEST = (
     "connection_names",
 )  # fmt: skip
 RESPONSE = (
-    "length", "status", "phrase", "version", "headers", "hop_by_hop", "framing", "content_length", "keep_alive", "upgrade",
+    "length", "status", "phrase", "version", "headers", "hop_by_hop", "framing", "content_length", "keep_alive",
+    "upgrade",
 )  # fmt: skip
 
 Parser = RequestParser | ResponseParser
@@ -23,7 +24,7 @@ Outcome = tuple[int, str] | dict[str, Any] | None
 def outcome(parser: Parser, pieces: Iterator[bytes] | list[bytes], *, move: bool = False) -> Outcome:
     """What the parser says after these pieces: refused (status, reason), None for incomplete, or all it has read.
 
-    With `move` the parser is taken to other memory between the pieces, as a connection does that parks a half-read head.
+    With `move` the parser is taken to other memory between the pieces, as by a connection that parks a half-read head.
     """
     for piece in pieces:
         try:

@@ -1,6 +1,8 @@
-"""Request heads: verdicts by the RFC, the same for every way the bytes arrive, limits, and names found without a search."""
+"""Request heads: verdicts by the RFC, the same for every way the bytes arrive; limits; names found without a search."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from hypothesis import assume, given, settings
@@ -105,7 +107,7 @@ def test_other_names_are_not_taken_for_known_ones(name: bytes) -> None:
         parser.seen(name)
 
 
-# ---- limits -------------------------------------------------------------------------------------------------------------
+# ---- limits --------------------------------------------------------------------------------------------------------
 
 TOO_LONG = (414, "request target too long")
 TOO_LARGE = (431, "head too large")
@@ -180,7 +182,7 @@ def test_long_values_and_targets_keep_their_lengths() -> None:
     assert (len(parser.path), len(parser.query or b"")) == (200_001, 70_000)
 
 
-# ---- several heads ------------------------------------------------------------------------------------------------------
+# ---- several heads -------------------------------------------------------------------------------------------------
 
 
 def test_heads_one_after_the_other_do_not_leak_into_each_other() -> None:
@@ -224,5 +226,5 @@ def test_attributes_wait_for_the_whole_head() -> None:
 def test_any_cut_gives_the_same_verdict(raws: list[bytes], cuts: list[int]) -> None:
     raw = b"".join(raws)
     points = sorted({0, len(raw), *(c for c in cuts if c < len(raw))})
-    pieces = [raw[a:b] for a, b in zip(points, points[1:], strict=False)]
+    pieces = [raw[a:b] for a, b in itertools.pairwise(points)]
     assert outcome(exact(), pieces, move=True) == whole(exact, raw)
