@@ -1,6 +1,6 @@
 # Socket addresses: which network they are in, and how they read as text.
 from libc.stdint cimport uint32_t, uint64_t
-from fastlb._core.net cimport sockaddr
+from fastlb._core.net cimport sockaddr, sockaddr_storage
 
 cdef enum:
     ADDRESS_TEXT = 46           # bytes that hold any address; there is no terminating NUL
@@ -27,3 +27,6 @@ cdef class Networks:
 # Hot. Writes the address without port (IPv6 by RFC 5952, without brackets; v4-mapped as IPv4) to out[0:ADDRESS_TEXT]
 # and returns its length; 0 for NULL and for Unix sockets.
 cdef uint32_t format_address(const sockaddr* sa, char* out) noexcept nogil
+
+# Cold. A socket address for the text of one; 'unix' for that of a Unix socket's peer. OSError for other texts.
+cdef int fill_address(sockaddr_storage* storage, str text) except -1

@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcpy, memset
-from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6, sockaddr_storage
+from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6
 
 import array
 import ipaddress

@@ -158,11 +158,12 @@ def request_id():
     return out[:32].decode("ascii")
 
 
-cdef void _seed():
+cdef int _seed() except -1:
     global id_counter, id_base
     cdef bytes seed = os.urandom(16)
     memcpy(&id_counter, <const char*>seed, 8)
     memcpy(&id_base, <const char*>seed + 8, 8)
+    return 0
 
 
 _seed()

@@ -1,9 +1,9 @@
 """The plain form of a request path.
 
 A rule on `/admin` is worth nothing when `/%61dmin`, `//admin` or `/x/../admin` reaches the same page, so rules are
-matched against the decoded path with dot segments resolved (RFC 3986 sections 5.2.4 and 6.2.2) while the raw path is what
-the server gets.  `%2F` counts as a slash, because most applications see the decoded path.  Where two readings of a path
-name different things, no choice is safe: the server behind may make the other.  Those paths are refused:
+matched against the decoded path with dot segments resolved (RFC 3986 sections 5.2.4 and 6.2.2) while the raw path is
+what the server gets.  `%2F` counts as a slash, because most applications see the decoded path.  Where two readings of a
+path name different things, no choice is safe: the server behind may make the other.  Those paths are refused:
 
 - `%00` (a C string ends there for some servers);
 - `..` in a path that also holds an encoded slash, and `.` next to one: a decoder and a non-decoder walk differently;

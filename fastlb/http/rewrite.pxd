@@ -38,9 +38,10 @@ cdef class ResponsePlan:
         NameList names
         const char* block
         uint32_t block_len
+        bint dated              # rules took Date over: none is added
         tuple _keep
 
-# Bytes of `out` that are certainly enough. The writers check against this and not at every byte, so give them this much.
+# Bytes of `out` that are certainly enough. The writers check against this and not at every byte: give them this much.
 cdef size_t request_head_bound(const RequestHead* h, RequestPlan plan, const ForwardInfo* info) noexcept
 cdef size_t response_head_bound(const ResponseHead* h, ResponsePlan plan) noexcept
 

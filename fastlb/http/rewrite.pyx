@@ -7,14 +7,26 @@ configuration, numbers, and pieces of accepted lines: a client cannot add a line
 """
 
 cimport cython
+from libc.stdint cimport uint16_t
 from libc.string cimport memcmp
 from fastlb._core.span cimport Span
 from fastlb.http.field_match cimport equal_lower, is_listed, lists_token, may_be_listed, next_token, set_names
 from fastlb.http.fields cimport *
+from fastlb.http.http_date cimport HTTP_DATE, http_date
 from fastlb.http.identity cimport is_identity_alias, put_identity
 from fastlb.http.put cimport put, put_number, put_text
-from fastlb.http.request_head cimport METHOD_CONNECT, METHOD_OPTIONS, TARGET_ABSOLUTE, TARGET_AUTHORITY, RequestHead
-from fastlb.http.response_head cimport ResponseHead
+from fastlb.http.request_head cimport (
+    METHOD_CONNECT,
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_OPTIONS,
+    TARGET_ABSOLUTE,
+    TARGET_AUTHORITY,
+    RequestHead,
+    parse_request_head,
+    request_head_reset,
+)
+from fastlb.http.response_head cimport ResponseHead, parse_response_head, response_head_reset
 
 import array
 
@@ -183,8 +195,8 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         const Field* f = &h.fields[0]
         const Field* last = f + h.nfields
         uint32_t drop = plan.drop[1 if info.trusted else 0]
-        uint32_t run                # start of the bytes that will be copied next
-        uint32_t end = h.length - 2 # after the last field line
+        uint32_t run                    # start of the bytes that will be copied next
+        uint32_t end = h.length - 2     # after the last field line
         uint32_t bit
         bint own_host = False
         bint aliases = not info.trusted
@@ -300,7 +312,8 @@ cdef ssize_t write_response_head(char* out, size_t cap, const char* buf, const R
     while f < last:
         bit = 1u << f.id
         if (drop & bit
-                or f.flags & FIELD_HOP
+                # the parser marks a length that must not be there (204, 1xx); one that frames the body stays
+                or (f.flags & FIELD_HOP and not (f.id == FIELD_CONTENT_LENGTH and h.framing == FRAMING_LENGTH))
                 or (f.id == FIELD_OTHER and ruled and may_be_listed(&plan.names, f.name_len)
                     and is_listed(&plan.names, buf + f.name, f.name_len, False))):
             if f.name > run:
@@ -324,6 +337,11 @@ cdef ssize_t write_response_head(char* out, size_t cap, const char* buf, const R
             o = put_text(o, b"Connection: close\r\n")
         elif info.keep_alive_10:
             o = put_text(o, b"Connection: keep-alive\r\n")
+    if h.status >= 200 and not h.seen[<int>FIELD_DATE] and not plan.dated:
+        # RFC 9110 section 6.6.1: whoever forwards an answer without Date adds one
+        o = put_text(o, b"Date: ")
+        o = put(o, http_date(), HTTP_DATE)
+        o = put_text(o, b"\r\n")
     if ruled and plan.block_len:
         o = put(o, plan.block, plan.block_len)
     o = put_text(o, b"\r\n")
@@ -392,6 +410,39 @@ cdef class RequestPlan:
         if rewrite is not None and (rewrite.strip_prefix or rewrite.replace_prefix or rewrite.set):
             self.rewriter = PathRewriter(rewrite)
 
+    def apply(self, bytes head not None, *, str client="", int client_port=0, bint trusted=False, bint https=False,
+              int port=80, str request_id="", int repeat=1):
+        """The head a server would get for the client's `head`: what the engine does, for tools and tests.
+
+        `client` is an address without port, '' for a Unix socket's. The same work is done `repeat` times, for
+        measuring. ValueError when the head is not a whole, acceptable request, or must be refused by this plan.
+        """
+        cdef:
+            RequestHead h
+            HeadLimits limits
+            ForwardInfo info
+            bytes address = client.encode("ascii")
+            bytes ident = request_id.encode("ascii")
+            bytearray out
+            ssize_t n = 0
+            size_t cap
+            int _
+        limits.bytes, limits.count, limits.uri = 1 << 20, MAX_FIELDS, 1 << 20
+        request_head_reset(&h)
+        if parse_request_head(&h, head, <uint32_t>len(head), &limits) <= 0:
+            raise ValueError(f"not a request head: {reason_text(h.reason).decode()}")
+        info.client, info.client_len = address, <uint32_t>len(address)
+        info.client_port, info.port = <uint16_t>client_port, <uint16_t>port
+        info.trusted, info.https = trusted, https
+        info.request_id, info.request_id_len = ident, <uint32_t>len(ident)
+        cap = request_head_bound(&h, self, &info)
+        out = bytearray(cap)
+        for _ in range(repeat):
+            n = write_request_head(<char*>out, cap, head, &h, self, &info)
+        if n < 0:
+            raise ValueError("the request is refused" if n == HEAD_REFUSED else "the head does not fit its own bound")
+        return bytes(out[:n])
+
 
 @cython.final
 cdef class ResponsePlan:
@@ -402,6 +453,33 @@ cdef class ResponsePlan:
         mask, names = split_names(compiled.drop, False)
         names_text, names_sizes = pack_names(names)
         self.drop = mask
+        self.dated = bool(mask >> FIELD_DATE & 1) or b"\r\ndate:" in (b"\r\n" + compiled.block).lower()
         self._keep = (compiled.block, names_text, names_sizes)
         self.block, self.block_len = <const char*>self._keep[0], <uint32_t>len(compiled.block)
         set_names(&self.names, <const char*>self._keep[1], <const char*>self._keep[2], <uint32_t>len(names))
+
+    def apply(self, bytes head not None, *, str method="GET", int client_minor=1, bint close=False,
+              bint keep_alive_10=False, bint dechunk=False, bint upgrade=False, int repeat=1):
+        """The head a client would get for the server's `head`, the answer to a request of `method`; the rest is
+        ResponseInfo. As RequestPlan.apply otherwise."""
+        cdef:
+            ResponseHead h
+            HeadLimits limits
+            ResponseInfo info
+            bytearray out
+            ssize_t n = 0
+            size_t cap
+            int code = METHOD_CONNECT if method == "CONNECT" else METHOD_HEAD if method == "HEAD" else METHOD_GET
+        limits.bytes, limits.count, limits.uri = 1 << 20, MAX_FIELDS, 1 << 20
+        response_head_reset(&h)
+        if parse_response_head(&h, head, <uint32_t>len(head), &limits, code) <= 0:
+            raise ValueError(f"not a response head: {reason_text(h.reason).decode()}")
+        info.client_minor = <uint8_t>client_minor
+        info.close, info.keep_alive_10, info.dechunk, info.upgrade = close, keep_alive_10, dechunk, upgrade
+        cap = response_head_bound(&h, self)
+        out = bytearray(cap)
+        for _ in range(repeat):
+            n = write_response_head(<char*>out, cap, head, &h, self, &info)
+        if n < 0:
+            raise ValueError("the head does not fit its own bound")
+        return bytes(out[:n])
