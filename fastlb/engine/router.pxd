@@ -65,14 +65,15 @@ cdef class Router:
         bytes text_bytes        # all texts
         const char* text
         int all_hosts           # group of routes without host condition, -1 = none
-        uint64_t suffix_lengths # bit min(length, 63) of wildcard suffixes
+        uint64_t suffix_lengths     # bit min(length, 63) of wildcard suffixes
         uint32_t max_depth
         bint uses_hosts
         bint uses_paths
         readonly tuple routes   # as given
         tuple networks          # keeps RouteRest.source alive
 
-    # Hot. Index of the first route that matches, ROUTE_NONE or ROUTE_REFUSED. `client` is NULL for a Unix socket's peer.
-    # No allocation (a path beyond 16 KB that is not in plain form excepted). Cost: a probe for each host pattern that fits
-    # and each depth of path patterns it has, then the candidates with that host and path, whatever the number of routes.
+    # Hot. Index of the first route that matches, ROUTE_NONE or ROUTE_REFUSED. `client` is NULL for a Unix socket's
+    # peer. No allocation (a path beyond 16 KB that is not in plain form excepted). Cost: a probe for each host pattern
+    # that fits and each depth of path patterns it has, then the candidates with that host and path, whatever the number
+    # of routes.
     cdef int match(self, const RequestHead* h, const char* buf, const sockaddr* client) noexcept

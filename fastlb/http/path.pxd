@@ -1,15 +1,15 @@
-# The one reading of a request path that rules are matched against (RFC 3986 section 6.2.2), whatever way it was written.
+# The one reading of a request path that rules are matched against (RFC 3986 section 6.2.2), however it was written.
 from libc.stdint cimport uint8_t, uint32_t
 
 cdef extern from "path_scan.h" nogil:
     bint fl_path_special(const char* p, size_t n)
 
-# True when the path is its own plain form, which is nearly always: then nothing needs to be copied. O(n), 16 bytes a step.
+# True when the path is its own plain form, which is nearly always: then nothing needs to be copied. O(n).
 cdef inline bint path_is_plain(const char* path, uint32_t n) noexcept nogil:
     return n != 0 and path[0] == b'/' and not fl_path_special(path, n)
 
-# Writes the plain form to out (n + 1 bytes are enough) and returns its length: every percent-escape decoded, %2F as well,
-# dot segments resolved, runs of slashes merged; '' becomes '/'. `dots` says whether a dot segment was resolved.
+# Writes the plain form to out (n + 1 bytes are enough) and returns its length: every percent-escape decoded, %2F as
+# well, dot segments resolved, runs of slashes merged; '' becomes '/'. `dots` says whether a dot segment was resolved.
 # -1: the path must be refused (400), because servers differ about what it names (see path.pyx).
 cdef ssize_t plain_path(const char* path, uint32_t n, char* out, bint* dots) noexcept nogil
 

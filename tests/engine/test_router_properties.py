@@ -16,7 +16,9 @@ from tests.oracle.router import Request
 # Few letters, so that patterns and requests meet.
 HOSTS = ["a.test", "b.a.test", "c.b.a.test", "A.TEST", "a.test.", "test", "x", "a.b.test", "ba.test"]
 HOST_PATTERNS = ["a.test", "*.a.test", "*.test", "*.b.a.test", "*", "test", "x", "B.a.test"]
-segment = st.sampled_from(["a", "b", "ab", "a.b", ".", "..", "", "%61", "%2e%2E", "%2F", "a%2Fb", "c;d", "%5C", ".b", "*"])
+segment = st.sampled_from(
+    ["a", "b", "ab", "a.b", ".", "..", "", "%61", "%2e%2E", "%2F", "a%2Fb", "c;d", "%5C", ".b", "*"]
+)
 raw_path = st.lists(segment, max_size=5).map(lambda s: ("/" + "/".join(s)).encode())
 pattern_path = st.one_of(
     st.just("*"),
@@ -27,7 +29,9 @@ pattern_path = st.one_of(
 value = st.text("abc*", max_size=5).filter(lambda v: "**" not in v)
 name = st.sampled_from(["X-A", "x-a", "Accept", "X-B"])
 parameter = st.sampled_from(["a", "b", "a b"])
-network = st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.0.0.0/104", "unix"])
+network = st.sampled_from(
+    ["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::/0", "::ffff:10.0.0.0/104", "unix"]
+)
 client = st.sampled_from(["10.1.2.3", "10.2.2.3", "192.0.2.1", "2001:db8::1", "::1", "::ffff:10.1.1.1", "unix"])
 method = st.sampled_from(["GET", "POST", "PURGE", "get", "DELETE"])
 

@@ -58,7 +58,7 @@ def plain(path: bytes) -> bytes | None:
         encoded = encoded or (letter is not None and letter != b"/")
         segment, first = b"", False
     any_encoded = any(len(letter) == 3 and unquote_to_bytes(letter) == b"/" for letter in letters)
-    slash_after = [immediate for immediate in _separators_after(letters)]
+    slash_after = list(_separators_after(letters))
     for i, (left, name) in enumerate(runs):
         if re.match(rb"\.\.?[;\\]", name) or b"\\.." in name:
             return None
