@@ -279,6 +279,7 @@ cdef class Engine:
         for _, server in self.servers.values():
             pool_clear(server)
         self.reactor.settle()
+        self.reactor.remove(self.sweeper)
         self.loop.remove_reader(self.reactor.fileno())
         self.core.log.close()
         if self.core.errors is not None:

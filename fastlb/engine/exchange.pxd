@@ -73,6 +73,8 @@ cdef class ServerSide(ServerConnection):
     cdef void resume(self) noexcept
     # The exchange is over for this connection: close it, whatever state it is in.
     cdef void cancel(self) noexcept
+    # Looks whether an idle connection still stands; one system call.
+    cdef bint alive(self) noexcept
 
 cdef class Exchange:
     cdef:
@@ -87,7 +89,7 @@ cdef class Exchange:
         uint32_t head_len
         uint32_t body_len           # of those, in `saved`
         # what of the head is needed after the scratch copy is gone
-        Span line, host, user_agent, referer
+        Span line, host, user_agent, referer, incoming_id
         uint8_t method              # http Method
         uint8_t minor
         uint8_t framing             # of the request
@@ -155,7 +157,7 @@ cdef class Exchange:
     cdef void _local(self, Action action) noexcept
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept
     cdef object _open(self, Server s)
-    cdef bint _must_be_fresh(self) noexcept
+    cdef void trim(self) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef void _count_redispatch(self) noexcept
     cdef bint _replayable(self) noexcept

@@ -27,13 +27,13 @@ from fastlb.engine.stats cimport (
     COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
     COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED)
 from fastlb.engine.upstream cimport KEY_NONE
-from fastlb.http.canned cimport wants_json, write_canned
+from fastlb.http.canned cimport canned_head, wants_json, write_canned
 from fastlb.http.fields cimport (
     FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT, Field)
 from fastlb.http.request_head cimport (
     METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
 from fastlb.http.identity cimport make_request_id
-from fastlb.http.rewrite cimport upgrade_forwarded
+from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
 
 
 cdef class ClientSide(Stream):
@@ -100,6 +100,9 @@ cdef class ServerSide(ServerConnection):
 
     cdef void cancel(self) noexcept:
         pass
+
+    cdef bint alive(self) noexcept:
+        return False
 
 
 cdef Exchange exchange_new(Core core, Frontend front):
@@ -193,6 +196,8 @@ cdef class Exchange:
             else:
                 self._local(action)
             return
+        if self.front.trust is not None and action.request_plan is not None:
+            self.incoming_id = incoming_request_id(h, action.request_plan, self.front.trust.contains(client.peer()))
         self.backend = action.backend
         self.backend.counters[COUNT_CURRENT] += 1
         if self.backend.counters[COUNT_CURRENT] > self.backend.counters[COUNT_PEAK]:
@@ -309,8 +314,11 @@ cdef class Exchange:
         if s.counters[COUNT_CURRENT] > s.counters[COUNT_PEAK]:
             s.counters[COUNT_PEAK] = s.counters[COUNT_CURRENT]
         p = NULL
-        if not self._must_be_fresh():
+        if self.attempts == 1:          # after a kept-alive connection broke, only a new one tells whether the server is there
             p = pool_take(s)
+            while p != NULL and not method_idempotent(self.method) and not (<ServerSide>p).alive():
+                (<ServerSide>p).cancel()
+                p = pool_take(s)
         self.reused = p != NULL
         if p != NULL:
             up = <ServerSide>p
@@ -318,7 +326,7 @@ cdef class Exchange:
             s.counters[COUNT_REUSED] += 1
         else:
             self.connected_us = 0
-            up = <ServerSide?>self._open(s)
+            up = <ServerSide>self._open(s)
             if up is None:
                 self.attempt_failed(FAIL_CONNECT if b.connector.failure else FAIL_RESOURCES)
                 return
@@ -332,10 +340,6 @@ cdef class Exchange:
 
     cdef object _open(self, Server s):
         return self.backend.connector.open(self.core, s, self.backend.connect_ms)
-
-    cdef bint _must_be_fresh(self) noexcept:
-        # After a kept-alive connection broke, only a new one says whether the server is there.
-        return self.attempts > 1
 
     cdef bint load_head(self) noexcept:
         """Makes core.request describe this exchange's head again; it may have been overwritten since."""
@@ -401,6 +405,8 @@ cdef class Exchange:
     cdef void connected(self) noexcept:
         cdef ClientSide c = self.client
         self.connected_us = self.core.reactor.now_us
+        if self.body_len:
+            self.trim()
         if c is not None and not self.request_done:
             c.resume_body(self)
 
@@ -505,6 +511,25 @@ cdef class Exchange:
         self.backend.counters[COUNT_REDISPATCHES] += 1
         self.server.counters[COUNT_REDISPATCHES] += 1
 
+    cdef void trim(self) noexcept:
+        """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
+        cdef Chunk* smaller
+        cdef Chunk* c = self.saved
+        if method_idempotent(self.method) and self._replayable():
+            return
+        self.body_len = 0
+        if c.cap <= 4096:
+            return
+        smaller = chunk_new(self.head_len)
+        if smaller == NULL:
+            return
+        memcpy(smaller.data, c.data, self.head_len)
+        smaller.end = self.head_len
+        if self.core.request_base == c.data:
+            self.core.request_base = smaller.data
+        self.saved = smaller
+        chunk_free(c)
+
     cdef bint _replayable(self) noexcept:
         # All of the request is in `saved`: none of it went to the server only.
         return self.request_done and self.bytes_in == self.head_len + self.body_len and self.bytes_in <= REPLAY_BYTES
@@ -608,15 +633,13 @@ cdef class Exchange:
         if self.queueing:
             self.leave_queue()
         self.give_back(USE_CANCELLED)
-        if self.method == METHOD_HEAD:
-            close = True
         self.status = <uint16_t>status
         self.term[0] = term[0]
         self.term[1] = term[1]
         self.reason = reason
         n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
         if self.method == METHOD_HEAD:
-            n = head_only(core.obuf, n)
+            n = canned_head(core.obuf, n)
         self.bytes_out = n
         self.response_started = True
         self._answer(core.obuf, n, close)
@@ -650,16 +673,6 @@ cdef class Exchange:
         if self.backend is not None:
             self.backend.counters[COUNT_CURRENT] -= 1
         self.core.reactor.retire(<PyObject*>self)
-
-
-cdef size_t head_only(char* p, size_t n) noexcept:
-    """Length of the head of a complete message, for answers to HEAD."""
-    cdef size_t i = 3
-    while i < n:
-        if p[i] == c'\n' and p[i - 1] == c'\r' and p[i - 2] == c'\n':
-            return i + 1
-        i += 1
-    return n
 
 
 cdef void serve_queue(Backend b) noexcept:

@@ -36,6 +36,7 @@ cdef class H1Client(ClientSide):
         uint8_t state           # ClientState
         bint close_after        # no further request on this connection
         bint working            # inside process(): do not recurse
+        bint half_closed        # the client had ended its side when its request was read
         bint unread_body        # the answer came before the end of the request
         sockaddr_in6 address    # of the peer; large enough for both families
 

@@ -124,8 +124,9 @@ cdef class H1Client(ClientSide):
         cdef uint32_t need
         while self.stream_flags & STREAM_READABLE:
             if self.state == CLIENT_WAIT:
-                # Nothing is read while the answer is under way; only a hang-up matters.
-                if self.stream_flags & STREAM_EOF and self.front.abort_on_close:
+                # Nothing is read while the answer is under way; only a hang-up matters. An end that came together with
+                # the request is a client that has said all it wants to and waits for the answer.
+                if self.stream_flags & STREAM_EOF and self.front.abort_on_close and not self.half_closed:
                     self.gone()
                 return
             if self.state == CLIENT_TUNNEL:
@@ -279,6 +280,7 @@ cdef class H1Client(ClientSide):
         e.start_us = self.start_us
         self.start_us = 0
         self.exchange = e
+        self.half_closed = self.stream_flags & STREAM_EOF != 0
         self.close_after = not h.keep_alive
         self.body_total = 0
         if h.framing == FRAMING_NONE:
@@ -491,12 +493,21 @@ cdef class H1Client(ClientSide):
         self.shut(reset)
 
     cdef void become_tunnel(self, Exchange e) noexcept:
+        cdef Chunk* c = self.inb
         self.state = CLIENT_TUNNEL
         self.tunnel = e.up
         self.stream_flags &= ~STREAM_PAUSED
         clear_deadline(self)
-        if e.backend.tunnel_ms:
-            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + e.backend.tunnel_ms)
+        self._touch_tunnel(e)
+        if c != NULL:
+            # What the client sent behind its request without waiting for the answer.
+            self.inb = NULL
+            e.bytes_in += c.end - c.start
+            if self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0) == SENT_PENDING:
+                self.stream_flags |= STREAM_PAUSED
+            chunk_free(c)
+        if self.stream_flags & STREAM_READABLE:
+            self.core.reactor.defer(self)
 
     cdef void _relay_tunnel(self) noexcept:
         cdef Exchange e = self.exchange

@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
-    AF_UNIX, EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+    AF_UNIX, EAGAIN, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
     IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
     recv, setsockopt, sockaddr, socket)
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
@@ -166,6 +166,8 @@ cdef class H1Upstream(ServerSide):
             return
         self.state = UP_ACTIVE
         self.arm()
+        if e.body_len:
+            e.trim()
         if sent == SENT_ALL and not e.request_done:
             e.client.resume_body(e)
 
@@ -452,6 +454,10 @@ cdef class H1Upstream(ServerSide):
     cdef void cancel(self) noexcept:
         self.exchange = None
         self.shut(True)
+
+    cdef bint alive(self) noexcept:
+        cdef char one
+        return recv(self.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
 
     cdef void shut(self, bint reset) noexcept:
         if self.state == UP_CLOSED:

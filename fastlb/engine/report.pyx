@@ -117,6 +117,9 @@ cdef void report_exchange(Exchange e) noexcept:
         r.referer_len = e.referer.len
     r.request_id = e.request_id
     r.request_id_len = 32
+    if e.incoming_id.len:
+        r.request_id = e.saved.data + e.incoming_id.off
+        r.request_id_len = e.incoming_id.len
     if e.reason != NULL:
         r.reason = e.reason
         r.reason_len = <uint32_t>strlen(e.reason)
