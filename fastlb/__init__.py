@@ -9,12 +9,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fastlb.config import load as load
     from fastlb.config import parse as parse
+    from fastlb.embed import LoadBalancer as LoadBalancer
     from fastlb.errors import ConfigError as ConfigError
     from fastlb.errors import ConfigWarning as ConfigWarning
     from fastlb.errors import FastlbError as FastlbError
     from fastlb.spec import Spec as Spec
 
-__all__ = ["ConfigError", "ConfigWarning", "FastlbError", "Spec", "__version__", "load", "parse"]
+__all__ = ["ConfigError", "ConfigWarning", "FastlbError", "LoadBalancer", "Spec", "__version__", "load", "parse"]
 
 
 def __getattr__(name: str) -> object:
@@ -32,6 +33,10 @@ def __getattr__(name: str) -> object:
         import fastlb.errors
 
         value = getattr(fastlb.errors, name)
+    elif name == "LoadBalancer":
+        import fastlb.embed
+
+        value = fastlb.embed.LoadBalancer
     elif name == "Spec":
         import fastlb.spec
 

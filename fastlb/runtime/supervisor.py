@@ -13,12 +13,12 @@ from fastlb.control.slots import Assignment
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
 from fastlb.runtime import messages
+from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
 from fastlb.runtime.service import Service, StartError
-from fastlb.runtime.worker_main import drain_time
 from fastlb.runtime.worker_process import State, WorkerProcess, worker_command
 from fastlb.spec import Spec
 
@@ -112,7 +112,8 @@ class Supervisor:
     """Runs `spec` until a signal ends it. `run` on the main thread's loop; everything else is called from there.
 
     `command` starts a worker, `factory` makes the engine when there are none; both are for tests of the runtime itself.
-    `banner` is called once the addresses are bound; the line "fastlb ready: ..." follows when all workers accept.
+    `banner` is called once the addresses are bound; the line "fastlb ready: ..." follows when all workers accept, and
+    then `ready` is called.
     """
 
     def __init__(
@@ -120,11 +121,13 @@ class Supervisor:
         spec: Spec,
         *,
         banner: Callable[[Spec, RuntimeInfo], None] | None = None,
+        ready: Callable[[RuntimeInfo], None] | None = None,
         command: Sequence[str] | None = None,
         factory: EngineFactory | None = None,
     ) -> None:
         self._spec = spec
         self._banner = banner
+        self._ready = ready
         self._command = command or worker_command()
         self._factory = factory
         self._drain_asked = asyncio.Event()
@@ -161,6 +164,8 @@ class Supervisor:
             return FAILED
         service.watch(crew)
         print(f"fastlb ready: {'; '.join(info.places())}; {workers_text(info)}", file=sys.stderr, flush=True)
+        if self._ready is not None:
+            self._ready(info)
         drain = asyncio.create_task(self._drain_asked.wait())
         stop = asyncio.create_task(self._stop_asked.wait())
         failure = asyncio.create_task(crew.failed())
@@ -229,6 +234,7 @@ def serve(
     spec: Spec,
     *,
     banner: Callable[[Spec, RuntimeInfo], None] | None = None,
+    ready: Callable[[RuntimeInfo], None] | None = None,
     command: Sequence[str] | None = None,
     factory: EngineFactory | None = None,
 ) -> int:
@@ -242,7 +248,7 @@ def serve(
     set_up_log(spec.log.level, "supervisor")
 
     async def main() -> int:
-        return await Supervisor(spec, banner=banner, command=command, factory=factory).run()
+        return await Supervisor(spec, banner=banner, ready=ready, command=command, factory=factory).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())

@@ -21,6 +21,7 @@ from fastlb.control.region import Region
 from fastlb.control.slots import Assignment
 from fastlb.runtime import messages
 from fastlb.runtime.channel import Channel
+from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory, default_factory
 from fastlb.runtime.host import EngineHost
 from fastlb.runtime.log_setup import set_up_log
@@ -124,11 +125,6 @@ class Worker:
         task = asyncio.get_running_loop().create_task(wait())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def drain_time(spec: Spec) -> float:
-    """Seconds that a stop waits for what is in flight: the longest `timeouts.drain` of any frontend."""
-    return max((f.timeouts.drain for f in spec.frontends), default=0.0)
 
 
 async def _run(fd: int, factory: EngineFactory) -> int:

@@ -1,8 +1,8 @@
 """A pure-Python engine for tests of the runtime itself, and the programs that run it.
 
-Every request is answered "worker N pid P". `/slow?FILE` makes FILE.begun and waits until FILE exists; `/hold?FILE` counts
-a request in flight on server 0 in the shared region, makes FILE and never ends; `/spin` blocks the worker's loop for
-ever; `/exit` ends the process; `/generation` names the configuration. As a program:
+Every request is answered "worker N pid P". `/slow?FILE` makes FILE.begun and waits until FILE exists; `/hold?FILE`
+counts a request in flight on server 0 in the shared region, makes FILE and never ends; `/spin` blocks the worker's loop
+for ever; `/exit` ends the process; `/generation` names the configuration. As a program:
 
     python -m tests.runtime.standin worker --fd N        a worker process
     python -m tests.runtime.standin serve FILE           the supervisor; FILE is a pickled Spec
