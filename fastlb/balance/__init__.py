@@ -1,7 +1,13 @@
-"""Balancing core: choose a server for each use. A library in its own right, and what the proxy balances with."""
+"""Balancing core: choose a server for each use. A library in its own right, and what the proxy balances with.
 
-# Importing an algorithm enters it into the registry that make_selector looks names up in.
-import fastlb.balance.round_robin  # type: ignore[import-not-found]
-import fastlb.balance.two_choices  # type: ignore[import-not-found]  # noqa: F401
+balancer = Balancer("weighted_round_robin", [Server("10.0.0.1:80", weight=3), Server("10.0.0.2:80")])
+server = balancer.pick()
+...
+balancer.release(server)
+"""
 
-__all__: list[str] = []
+from fastlb.balance.balancer import Balancer, NoServerAvailable, algorithms
+from fastlb.balance.policy import Policy, register
+from fastlb.balance.server import Server
+
+__all__ = ["Balancer", "NoServerAvailable", "Policy", "Server", "algorithms", "register"]

@@ -105,12 +105,10 @@ cdef class Algorithm:
     # Hot. A response head came after latency_us > 0.
     cdef void observe(self, ServerLine* line, uint32_t latency_us, uint64_t now_ms) noexcept
 
-# Weight of a member as an integer in 1/16 steps of slow start; what orders of whole turns (round robin) are made of.
-cdef inline uint32_t turns(uint32_t weight, uint32_t ramp) noexcept nogil:
-    if ramp >= FULL_RAMP:
-        return weight * 16
-    cdef uint32_t part = <uint32_t>((<uint64_t>weight * ramp) >> 12)
-    return part if part else 1
+# Weight of a member in sixteenths: what orders of whole turns (round robin) are made of, coarse on purpose so that slow
+# start does not make their period long.
+cdef inline uint32_t turns(const Member* member) noexcept nogil:
+    return member.weight >> 12 if member.weight >> 12 else 1
 
 # True when slot is one of tried[0:ntried].
 cdef inline bint was_tried(const int32_t* tried, int ntried, int32_t slot) noexcept nogil:

@@ -13,6 +13,9 @@ Entry = tuple[Any, Mapping[str, Check]]  # class of the algorithm, its options
 # Algorithms by name; each module of one enters it when imported.
 registry: dict[str, Entry] = {}
 
+# Policies written in Python, by name (policy.py).
+policies: dict[str, type] = {}
+
 
 def nearest(value: object, choices: Iterable[str]) -> str:
     """The choice most like `value`; '' when there is none."""
@@ -72,14 +75,18 @@ BOUND = number(1, 100, open_low=True)
 SEED = integer(0, 2**64 - 1)
 
 
-def check_options(algorithm: str, options: Mapping[str, object]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+def check_options(
+    algorithm: str, options: Mapping[str, object], also: Iterable[str] = ()
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Class of `algorithm`, its own options and those of the selector around it, all checked.
 
     A value of None, '' or 0 is as good as not given (0 is a valid seed), so that a caller may pass on fields of a
-    configuration that were left empty.
+    configuration that were left empty. `also` names options that the caller knows himself, for error messages.
     """
     if algorithm not in registry:
-        raise unknown("algorithm", algorithm, registry)
+        if algorithm in policies:
+            raise ValueError(f"{algorithm!r} is a policy in Python: a Balancer can use it, the proxy cannot")
+        raise unknown("algorithm", algorithm, [*registry, *policies])
     factory, checks = registry[algorithm]
     everywhere = {name for _, each in registry.values() for name in each} | set(COMMON)
     own: dict[str, Any] = {}
@@ -95,5 +102,5 @@ def check_options(algorithm: str, options: Mapping[str, object]) -> tuple[Any, d
         elif name in COMMON:
             common[name] = COMMON[name](name, value)
         else:
-            raise unknown(f"option of {algorithm}", name, [*checks, *COMMON])
+            raise unknown(f"option of {algorithm}", name, [*checks, *COMMON, *also])
     return factory, own, common

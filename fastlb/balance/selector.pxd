@@ -21,6 +21,7 @@ cdef class Selector:
         readonly Algorithm algorithm
         Algorithm _keyless      # answers in place of a keyed algorithm when there is no key
         View* _view             # never NULL once made
+        View* _built            # what the algorithm was built from: _view, or an older one while _view is empty
         uint32_t _epoch         # of the set when _view was built
         bint _shared            # copies of flags of the set and the algorithm
         bint _keyed
@@ -36,7 +37,7 @@ cdef class Selector:
 
     # Hot. Picks a usable server that is not among tried[0:ntried] (ntried <= 4) and takes it: in flight, ledger and
     # pick counters go up by one. `key` is the XXH3-64 of the hash key; has_key false falls back to round robin for hash
-    # algorithms. Returns the slot or a Pick. Cost is the algorithm's; no Python call, no system call.
+    # algorithms (weighted). Returns the slot or a Pick. Cost is the algorithm's; no Python call, no system call.
     # now_ms is CLOCK_MONOTONIC, which all processes of a machine share.
     cdef int select(self, uint64_t key, bint has_key, const int32_t* tried, int ntried, uint64_t now_ms) noexcept
     # Hot. Ends one use; latency_us = time to the response head, 0 = unknown.

@@ -21,10 +21,9 @@ from fastlb.balance.tiers cimport build_view, free_view, same_members, same_seat
 cdef class Selector:
     """Picks, takes and releases servers of one set. Made by `make_selector` or inside a `Balancer`."""
 
-    def __cinit__(self):
-        pass
-
     def __dealloc__(self):
+        if self._built is not self._view:
+            free_view(self._built)
         free_view(self._view)
         free(self._shares)
 
@@ -125,6 +124,13 @@ cdef class Selector:
             free_view(view)
             free(shares)
             return
+        if view.n:
+            if self._built is not old:
+                free_view(self._built)
+            free_view(old)
+            self._built = view
+        elif self._built is not old:
+            free_view(old)
         self._view = view
         self._epoch = epoch
         self._plain = not self._bound and not (self._keyed and view.ramping)
@@ -132,7 +138,6 @@ cdef class Selector:
             free(self._shares)
             self._shares = shares
             self._served = served_by(view)
-        free_view(old)
 
     cdef bint take(self, int slot) noexcept:
         if self.servers.epoch() != self._epoch:
@@ -287,7 +292,7 @@ cdef Selector make_selector(str algorithm, dict options, ServerSet servers):
     selector._keyed = selector.algorithm.keyed
     selector._tracks = selector.algorithm.tracks
     if selector._keyed:
-        selector._keyless = registry["round_robin"][0]({}, servers.shared)
+        selector._keyless = registry["weighted_round_robin"][0]({}, servers.shared)
     selector._panic = common.get("panic_threshold", 0.0)
     selector._bound = <uint32_t>(common.get("bound", 0.0) * 100 + 0.5)
     selector.rebuild()

@@ -1,10 +1,10 @@
 """Tiers of servers: which of a set take part now.
 
 A server is *usable* when it is up, not drained, not in maintenance, not ejected and has a weight. It is *eligible*
-when only its health stands against it. The primaries that are usable serve; only when there is none do the backups. When
-neither backups can help nor enough primaries are left (`panic`, a share of the eligible ones), health is disbelieved
-and all eligible primaries serve: overloading the last survivor helps nobody (Envoy calls it panic mode, threshold 50 %).
-With nobody usable anywhere, panic means all eligible servers of both tiers.
+when only its health stands against it. The primaries that are usable serve; only when there is none do the backups.
+When neither backups can help nor enough primaries are left (`panic`, a share of the eligible ones), health is
+disbelieved and all eligible primaries serve: overloading the last survivor helps nobody (Envoy calls it panic mode,
+threshold 50 %). With nobody usable anywhere, panic means all eligible servers of both tiers.
 """
 
 from libc.stdint cimport int32_t, uint32_t

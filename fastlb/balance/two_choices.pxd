@@ -7,3 +7,5 @@ cdef class TwoChoices(Algorithm):
     cdef:
         Alias _alias            # draws by weight
         uint64_t _random
+
+    cdef int _other_than(self, int i) noexcept

@@ -16,7 +16,7 @@ cdef class TwoChoices(Algorithm):
 
     def __init__(self, dict options, bint shared):
         Algorithm.__init__(self, options, shared)
-        self._random = options.get("seed") if "seed" in options else fresh_seed()
+        self._random = options["seed"] if "seed" in options else fresh_seed()
 
     def __dealloc__(self):
         alias_clear(&self._alias)
@@ -26,6 +26,15 @@ cdef class TwoChoices(Algorithm):
         self.view = view
         return 0
 
+    cdef inline int _other_than(self, int i) noexcept:
+        """A second member; drawn again while it is the first, which is rare but for a weight far above the others."""
+        cdef int j
+        for _ in range(4):
+            j = alias_draw(&self._alias, &self._random)
+            if j != i:
+                return j
+        return i + 1 if <unsigned int>i + 1 < self.view.n else 0
+
     cdef int pick(self, Ask* ask) noexcept:
         cdef int i, j
         cdef Member* a
@@ -33,11 +42,7 @@ cdef class TwoChoices(Algorithm):
         i = alias_draw(&self._alias, &self._random)
         if self.view.n == 1:
             return i
-        j = alias_draw(&self._alias, &self._random)
-        if j == i:
-            j = alias_draw(&self._alias, &self._random)
-            if j == i:
-                j = i + 1 if <unsigned int>i + 1 < self.view.n else 0
+        j = self._other_than(i)
         a = &self.view.members[i]
         b = &self.view.members[j]
         if (
