@@ -192,9 +192,10 @@ cdef class Engine:
             chain.append(route.request_headers)
             answers.append(route.response_headers)
             if route.redirect is not None:
-                action.redirect = Redirect(route.redirect)
+                action.redirect = Redirect(route.redirect.location, route.redirect.status, answers)
             if route.respond is not None:
-                action.respond = Respond(route.respond)
+                fixed = route.respond
+                action.respond = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, answers)
         if name:
             action.backend = backends[name]
             b = next(b for b in spec.backends if b.name == name)

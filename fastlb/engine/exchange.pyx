@@ -21,7 +21,8 @@ from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.hash_key cimport find_hash_key
 from fastlb.engine.report cimport report_exchange
 from fastlb.engine.networks cimport format_address
-from fastlb.engine.rules cimport write_https_redirect
+from fastlb.engine.router cimport ROUTE_REFUSED
+from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.server cimport pool_take
 from fastlb.engine.stats cimport (
     COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
@@ -188,6 +189,9 @@ cdef class Exchange:
             self._local(None)
             return
         route = self.front.router.match(h, saved.data, client.peer())
+        if route == ROUTE_REFUSED:
+            self.fail(400, b"PR", b"the path names different things to different servers")
+            return
         action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
         self.action = action
         if action.backend is None:
@@ -251,7 +255,7 @@ cdef class Exchange:
         self.fill_info(&info)
         if action is None:
             n = write_https_redirect(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close)
-            self.status = 301 if method_idempotent(self.method) else 308
+            self.status = <uint16_t>https_redirect_status(self.method)
         elif action.redirect is not None:
             n = action.redirect.write(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close,
                                       self.method == METHOD_HEAD)
