@@ -139,7 +139,7 @@ cdef class AccessLog:
     cdef void _report(self, uint64_t dropped) noexcept nogil:
         """The target has caught up, or takes nothing at all: say how many lines that cost."""
         if self._errors is not None:
-            if not self._errors.log_dropped(b"access log", dropped - self._reported, self._ring.sink.error):
+            if not self._errors.log_dropped(b"access log", dropped - self._reported, self._ring):
                 return
         self._reported = dropped
 
@@ -193,5 +193,5 @@ cdef class AccessLog:
         self._written = self._writer.written
         if self._errors is not None and self._dropped != self._reported:
             self._errors._next_dropped = 0  # the last word is not limited
-            self._errors.log_dropped(b"access log", self._dropped - self._reported, 0)
+            self._errors.log_dropped(b"access log", self._dropped - self._reported, NULL)
         return clean

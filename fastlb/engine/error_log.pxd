@@ -47,8 +47,9 @@ cdef class ErrorLog:
     cdef void log_text(self, int level, const char* text, uint32_t n) noexcept nogil
     # "WHAT: the text of errno".
     cdef void log_errno(self, const char* what, int error) noexcept nogil
-    # "WHAT: N lines dropped", of this or another log; False when it was told less than a second ago.
-    cdef bint log_dropped(self, const char* what, uint64_t n, int error) noexcept nogil
+    # "WHAT: N lines dropped", of this or another log, and why when its ring knows; False when the last such line
+    # is less than a second old.
+    cdef bint log_dropped(self, const char* what, uint64_t n, Ring* of) noexcept nogil
     # Every ~100 ms: sums up what was held back, hands a partial chunk to the writer.
     cdef void flush(self) noexcept nogil
 

@@ -25,10 +25,12 @@ from fastlb.engine.log_format cimport (
 from fastlb.engine.log_record cimport LogRecord, RecordHolder
 from fastlb.engine.log_ring cimport (
     LogWriter,
+    Ring,
     ring_commit,
     ring_dropped,
     ring_flush,
     ring_idle,
+    ring_last_error,
     ring_reserve,
     ring_written,
 )
@@ -179,8 +181,9 @@ cdef class ErrorLog:
             p = self._begin(p, level, now)
             self._end(put_quoted(p, text, n, TEXT_BOUND - 512))
 
-    cdef bint log_dropped(self, const char* what, uint64_t n, int error) noexcept nogil:
+    cdef bint log_dropped(self, const char* what, uint64_t n, Ring* of) noexcept nogil:
         cdef char* p
+        cdef int error
         cdef char scrap[128]
         cdef const char* text
         cdef int64_t now = _now_us()
@@ -198,6 +201,7 @@ cdef class ErrorLog:
         p = put_number(p + 2, n)
         memcpy(p, b" lines dropped", 14)
         p += 14
+        error = ring_last_error(of) if of != NULL else 0
         if error:
             text = strerror_r(error, scrap, sizeof(scrap))
             memcpy(p, b": ", 2)
@@ -219,7 +223,7 @@ cdef class ErrorLog:
                     self._summary(&self._reasons[i], now)
             dropped = ring_dropped(self._ring)
             if dropped != self._reported and ring_idle(self._ring):
-                if self.log_dropped(b"error log", dropped - self._reported, self._ring.sink.error):
+                if self.log_dropped(b"error log", dropped - self._reported, self._ring):
                     self._reported = dropped
         ring_flush(self._ring, False)
 

@@ -28,6 +28,7 @@ ctypedef struct Ring:
     uint32_t sleeping
     uint32_t stop
     uint32_t reopen             # counts requests
+    uint32_t line_limit         # by the consumer: bytes of a whole line that the target takes, 0 = any
     uint32_t watched            # somebody waits for `done_fd`
     int wake_fd
     int done_fd
@@ -45,11 +46,11 @@ cdef void ring_flush(Ring* g, bint force) noexcept nogil
 cdef bint ring_idle(Ring* g) noexcept nogil
 cdef uint64_t ring_dropped(Ring* g) noexcept nogil
 cdef uint64_t ring_written(Ring* g) noexcept nogil
-# errno of a failed reopen, once; 0 = none.
+# errno of a failed reopen, of the last lost line: once; 0 = none.
 cdef int ring_reopen_error(Ring* g) noexcept nogil
+cdef int ring_last_error(Ring* g) noexcept nogil
 
 
-# Bytes of a whole line that the target takes, 0 = any.
 cdef uint32_t ring_line_limit(Ring* g) noexcept nogil
 
 

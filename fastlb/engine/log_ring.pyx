@@ -20,19 +20,16 @@ from libc.string cimport memcpy, memset, strdup
 from fastlb._core.net cimport AF_UNIX, close, read, sockaddr, sockaddr_un, socklen_t, write
 from fastlb.engine.log_sink cimport (
     SINK_DATAGRAM,
-    SINK_FILE,
     Delivery,
     Sink,
     sink_adopt,
     sink_close,
     sink_connect,
     sink_init,
+    sink_line_limit,
     sink_open_file,
     sink_write,
 )
-
-cdef extern from "<linux/limits.h>" nogil:
-    const uint32_t PIPE_BUF
 
 cdef extern from "<sys/socket.h>" nogil:
     int getpeername(int fd, sockaddr* addr, socklen_t* n)
@@ -153,10 +150,7 @@ cdef void ring_flush(Ring* g, bint force) noexcept nogil:
 
 
 cdef uint32_t ring_line_limit(Ring* g) noexcept nogil:
-    # a datagram: what syslog daemons take by default
-    if g.sink.kind == SINK_FILE:
-        return 0
-    return 8192 if g.sink.kind == SINK_DATAGRAM else PIPE_BUF
+    return fl_get32(&g.line_limit)
 
 
 cdef uint64_t ring_dropped(Ring* g) noexcept nogil:
@@ -169,6 +163,10 @@ cdef uint64_t ring_written(Ring* g) noexcept nogil:
 
 cdef int ring_reopen_error(Ring* g) noexcept nogil:
     return <int>fl_swap32(&g.reopen_failed, 0) if fl_get32(&g.reopen_failed) else 0
+
+
+cdef int ring_last_error(Ring* g) noexcept nogil:
+    return <int>fl_swap32(&g.sink.error, 0)
 
 
 # ---- consumer ----------------------------------------------------------------------------------------------
@@ -199,6 +197,7 @@ cdef void _ring_reopen(Ring* g, uint32_t request) noexcept nogil:
         r = sink_open_file(&g.sink)
     if r < 0:
         fl_set32(&g.reopen_failed, <uint32_t>errno)
+    fl_set32(&g.line_limit, sink_line_limit(&g.sink))
     fl_set32(&g.reopened, request)
 
 
@@ -372,6 +371,7 @@ cdef class LogWriter:
         self._owner = owner
         self.target = target
         _open_target(&owner.ring.sink, target)
+        owner.ring.line_limit = sink_line_limit(&owner.ring.sink)
         self._thread = threading.Thread(target=owner.run, name=f"fastlb-log {target}", daemon=True)
         self._thread.start()
         self.ring = owner.ring

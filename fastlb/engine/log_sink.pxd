@@ -13,7 +13,7 @@ ctypedef struct Sink:
     int wake_fd                 # readable when the log wants something while the target stalls
     SinkKind kind
     bint torn                   # the last thing written was a part of a line
-    int error                   # errno of the last loss
+    uint32_t error              # atomic: errno of the last loss, taken by who reports it
     char* path                  # to open again, NULL for an inherited descriptor
     sockaddr_storage address    # of syslog
     socklen_t address_len
@@ -31,4 +31,6 @@ cdef int sink_open_file(Sink* s) noexcept nogil
 cdef int sink_adopt(Sink* s, int fd) noexcept nogil
 cdef int sink_connect(Sink* s) noexcept nogil
 cdef void sink_close(Sink* s) noexcept nogil
+# Bytes of a whole line that the target takes, 0 = any.
+cdef uint32_t sink_line_limit(const Sink* s) noexcept nogil
 cdef Delivery sink_write(Sink* s, const char* data, uint32_t size, uint32_t lines) noexcept nogil

@@ -79,10 +79,12 @@ cdef extern from "<linux/limits.h>" nogil:
 cdef extern from *:
     """
     #define fl_get(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define fl_put(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     static inline const char* fl_last_newline(const char* s, size_t n) { return (const char*)memrchr(s, '\\n', n); }
     static inline void fl_set_errno(int e) { errno = e; }
     """
     uint32_t fl_get(uint32_t* p) noexcept nogil
+    void fl_put(uint32_t* p, uint32_t v) noexcept nogil
     const char* fl_last_newline(const char* s, size_t n) noexcept nogil
     void fl_set_errno(int e) noexcept nogil
 
@@ -226,7 +228,7 @@ cdef Delivery _write_stream(Sink* s, const char* data, uint32_t size, uint32_t l
             if not _wait_writable(s):
                 break
         else:
-            s.error = errno
+            fl_put(&s.error, <uint32_t>errno)
             break
     d.written = lines if p == stop else _count(data, p)
     d.lost = lines - d.written
@@ -251,7 +253,7 @@ cdef uint32_t _send_batch(Sink* s, mmsghdr* messages, uint32_t n) noexcept nogil
             if not _wait_writable(s):
                 return taken
             continue
-        s.error = errno
+        fl_put(&s.error, <uint32_t>errno)
         if errno == EMSGSIZE or errno == ENOBUFS or errno == EPERM:
             done += 1           # this one only
             continue
@@ -281,7 +283,7 @@ cdef Delivery _write_datagrams(Sink* s, const char* data, uint32_t size, uint32_
             if _now_ms() < s.next_connect_ms:
                 break
             if sink_connect(s) < 0:
-                s.error = errno
+                fl_put(&s.error, <uint32_t>errno)
                 s.next_connect_ms = _now_ms() + RECONNECT_MS
                 break
         n = 0
@@ -301,6 +303,13 @@ cdef Delivery _write_datagrams(Sink* s, const char* data, uint32_t size, uint32_
             break
     d.lost = lines - d.written
     return d
+
+
+cdef uint32_t sink_line_limit(const Sink* s) noexcept nogil:
+    # a datagram: what syslog daemons take by default
+    if s.kind == SINK_FILE:
+        return 0
+    return 8192 if s.kind == SINK_DATAGRAM else PIPE_BUF
 
 
 cdef Delivery sink_write(Sink* s, const char* data, uint32_t size, uint32_t lines) noexcept nogil:
