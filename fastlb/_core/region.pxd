@@ -6,7 +6,8 @@
 #   owners        uint32_t[MAX_SERVERS]: group of a server + 1; a change of the server bumps its group's epoch too
 #   workers       WorkerLine[slots]
 #   ledgers       uint32_t[slots][MAX_SERVERS]: requests in flight that worker w counted on server s
-#   counters      uint64_t[slots][frontends | groups | servers][COUNTERS]: written by one worker, summed by the reader
+#   counters      uint64_t[slots][frontends | groups | servers][BLOCK]: written by one worker, summed by the reader;
+#                 a block is COUNTERS counters, then HISTOGRAMS histograms of BUCKETS buckets
 #
 # Sections begin on page boundaries and untouched pages cost nothing, so the limits can be generous.
 # Pointers that the accessors return live as long as the Region: who keeps one keeps a reference to the Region.
@@ -19,11 +20,27 @@ cdef enum:
     MAX_GROUPS = 4096
     MAX_SERVERS = 65536
     MAX_SLOTS = 512             # workers
-    COUNTERS = 32               # a block, 256 bytes
-    # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28. They say
+    COUNTERS = 32               # of a block
+    HISTOGRAMS = 4              # of a block: queue, connect, response, total
+    BUCKETS = 200               # of a histogram: eight to each power of two of microseconds (bucket_of)
+    BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
+    # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28, open 30. They say
     # what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other counters stay, and
     # its successor in the slot counts on from them, so that totals never go back.
-    GAUGES = 0x10200002
+    GAUGES = 0x50200002
+
+cdef extern from *:
+    """
+    /* Bucket of a duration: exact below 8, then eight to each power of two, so within 1/16 of the middle of its bucket. */
+    static inline unsigned fl_bucket_of(unsigned long long us) {
+        unsigned e;
+        if (us < 8) return (unsigned)us;
+        if (us >= (1ull << 27)) return 199;
+        e = 63u - (unsigned)__builtin_clzll(us);
+        return (e - 2) * 8 + (unsigned)((us >> (e - 3)) & 7);
+    }
+    """
+    unsigned bucket_of "fl_bucket_of"(uint64_t us) noexcept nogil
 
 # One worker (64 bytes). Written by that worker; `pid` also by the supervisor.
 ctypedef struct WorkerLine:
@@ -86,13 +103,13 @@ cdef class Region:
         return &self._workers[worker]
 
     cdef inline uint64_t* frontend_counters(self, int worker, int frontend) noexcept nogil:
-        return &self._counters[worker * self._shard + <size_t>frontend * COUNTERS]
+        return &self._counters[worker * self._shard + <size_t>frontend * BLOCK]
 
     cdef inline uint64_t* group_counters(self, int worker, int group) noexcept nogil:
-        return &self._counters[worker * self._shard + (MAX_FRONTENDS + <size_t>group) * COUNTERS]
+        return &self._counters[worker * self._shard + (MAX_FRONTENDS + <size_t>group) * BLOCK]
 
     cdef inline uint64_t* server_counters(self, int worker, int server) noexcept nogil:
-        return &self._counters[worker * self._shard + (MAX_FRONTENDS + MAX_GROUPS + <size_t>server) * COUNTERS]
+        return &self._counters[worker * self._shard + (MAX_FRONTENDS + MAX_GROUPS + <size_t>server) * BLOCK]
 
     cdef _map(self, int fd, size_t size)
     cdef _lay_out(self, int slots)
@@ -104,4 +121,5 @@ cdef class Region:
     cdef int _frontend_index(self, object frontend) except -1
     cdef void _zero_gauges(self, uint64_t* counters) noexcept
     cdef void _wipe(self, size_t block) noexcept
-    cdef list _sum(self, size_t block)
+    cdef list _sum(self, size_t block, int first, int n)
+    cdef size_t _block(self, object kind, object index) except? 0

@@ -58,7 +58,7 @@ cdef extern from *:
 
 cdef enum:
     PAGE = 4096
-    VERSION = 1
+    VERSION = 2
 
 cdef uint64_t MAGIC = 0x464153544C420001    # "FASTLB", 0, 1
 
@@ -71,6 +71,8 @@ STARTING = WORKER_STARTING
 READY = WORKER_READY
 DRAINING = WORKER_DRAINING
 GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if GAUGES >> i & 1)
+# Upper bounds (exclusive) of the buckets, microseconds; the last bucket takes all that is longer.
+BUCKET_BOUNDS = tuple(b + 1 if b < 8 else (b % 8 + 9) << (b // 8 - 1) for b in range(BUCKETS))
 LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS}
 
 
@@ -128,7 +130,7 @@ cdef class Region:
         header.groups = MAX_GROUPS
         header.servers = MAX_SERVERS
         header.frontends = MAX_FRONTENDS
-        header.counters = COUNTERS
+        header.counters = BLOCK
         self._lay_out(slots)
         return self
 
@@ -149,7 +151,7 @@ cdef class Region:
         if (
             header.size != size or not 1 <= header.slots <= MAX_SLOTS or size != _region_size(header.slots)
             or header.groups != MAX_GROUPS or header.servers != MAX_SERVERS or header.frontends != MAX_FRONTENDS
-            or header.counters != COUNTERS
+            or header.counters != BLOCK
         ):
             raise ValueError("fastlb region of another layout")
         self.fd = fd
@@ -424,7 +426,7 @@ cdef class Region:
     cdef void _wipe(self, size_t block) noexcept:
         cdef uint32_t w
         for w in range(self._header().slots_high):
-            memset(&self._counters[w * self._shard + block * COUNTERS], 0, COUNTERS * sizeof(uint64_t))
+            memset(&self._counters[w * self._shard + block * BLOCK], 0, BLOCK * sizeof(uint64_t))
 
     # ---- workers -----------------------------------------------------------------------------------------------------
 
@@ -467,29 +469,45 @@ cdef class Region:
 
     # ---- counters ----------------------------------------------------------------------------------------------------
 
-    cdef list _sum(self, size_t block):
-        cdef uint64_t sums[COUNTERS]
+    cdef list _sum(self, size_t block, int first, int n):
+        cdef uint64_t sums[BUCKETS]
         cdef uint64_t* shard
         cdef uint32_t w
         cdef int c
         memset(sums, 0, sizeof(sums))
         for w in range(self._header().slots_high):
-            shard = &self._counters[w * self._shard + block * COUNTERS]
-            for c in range(COUNTERS):
+            shard = &self._counters[w * self._shard + block * BLOCK + <size_t>first]
+            for c in range(n):
                 sums[c] += fl_load64(&shard[c])
-        return [sums[c] for c in range(COUNTERS)]
+        return [sums[c] for c in range(n)]
+
+    cdef size_t _block(self, object kind, object index) except? 0:
+        if kind == "frontend":
+            return self._frontend_index(index)
+        if kind == "group":
+            return MAX_FRONTENDS + self._group_index(index)
+        if kind == "server":
+            return MAX_FRONTENDS + MAX_GROUPS + self._server_index(index)
+        raise ValueError(f"kind: {kind!r} is not frontend, group or server")
 
     def frontend_totals(self, frontend):
         """The 32 counters of a frontend, summed over all workers, dead ones included."""
-        return self._sum(self._frontend_index(frontend))
+        return self._sum(self._block("frontend", frontend), 0, COUNTERS)
 
     def group_totals(self, group):
         """The 32 counters of a backend, summed over all workers, dead ones included."""
-        return self._sum(MAX_FRONTENDS + self._group_index(group))
+        return self._sum(self._block("group", group), 0, COUNTERS)
 
     def server_totals(self, server):
         """The 32 counters of a server, summed over all workers, dead ones included."""
-        return self._sum(MAX_FRONTENDS + MAX_GROUPS + self._server_index(server))
+        return self._sum(self._block("server", server), 0, COUNTERS)
+
+    def histogram(self, kind, index, which):
+        """Buckets of a latency histogram, summed over all workers: `kind` frontend, group or server; `which` 0 queue,
+        1 connect, 2 response head, 3 total. Bounds are in `BUCKET_BOUNDS`. O(workers)."""
+        if not 0 <= which < HISTOGRAMS:
+            raise IndexError(f"histogram {which} is not in 0..{HISTOGRAMS - 1}")
+        return self._sum(self._block(kind, index), COUNTERS + <int>which * BUCKETS, BUCKETS)
 
     def count(self, worker, kind, index, counter, n=1):
         """Adds to one counter of the worker's shard; `kind` is 'frontend', 'group' or 'server'. For tools and tests."""
@@ -497,19 +515,12 @@ cdef class Region:
         cdef uint64_t* block
         if not 0 <= counter < COUNTERS:
             raise IndexError(f"counter {counter} is not in 0..{COUNTERS - 1}")
-        if kind == "frontend":
-            block = self.frontend_counters(w, self._frontend_index(index))
-        elif kind == "group":
-            block = self.group_counters(w, self._group_index(index))
-        elif kind == "server":
-            block = self.server_counters(w, self._server_index(index))
-        else:
-            raise ValueError(f"kind: {kind!r} is not frontend, group or server")
+        block = &self._counters[w * self._shard + self._block(kind, index) * BLOCK]
         block[<int>counter] += <uint64_t>n
 
 
 cdef size_t _shard_words() noexcept:
-    return (<size_t>MAX_FRONTENDS + MAX_GROUPS + MAX_SERVERS) * COUNTERS
+    return (<size_t>MAX_FRONTENDS + MAX_GROUPS + MAX_SERVERS) * BLOCK
 
 
 cdef size_t _region_size(int slots) noexcept:

@@ -1,6 +1,7 @@
 """The shared region, for the layers above control (they import nothing of `_core`)."""
 
 from fastlb._core.region import (
+    BUCKET_BOUNDS,
     DRAIN,
     DRAINING,
     EJECTED,
@@ -16,6 +17,7 @@ from fastlb._core.region import (
 )
 
 __all__ = [
+    "BUCKET_BOUNDS",
     "DRAIN",
     "DRAINING",
     "EJECTED",

@@ -8,7 +8,7 @@ from fastlb.engine.core cimport Core
 from fastlb.engine.stats cimport (
     COUNT_1XX, COUNT_BAD_REQUESTS, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CLIENT_ABORTS, COUNT_CONNECT_US,
     COUNT_CURRENT, COUNT_OPEN, COUNT_OTHER, COUNT_QUEUE_US, COUNT_REQUESTS, COUNT_RESPONSE_ERRORS, COUNT_RESPONSE_US,
-    COUNT_SERVER_ABORTS, COUNT_TOTAL_US)
+    COUNT_SERVER_ABORTS, COUNT_TOTAL_US, TIME_CONNECT, TIME_QUEUE, TIME_RESPONSE, TIME_TOTAL, record_time)
 
 
 cdef inline int32_t milliseconds(uint64_t later, uint64_t earlier) noexcept:
@@ -21,11 +21,15 @@ cdef inline void count(uint64_t* c, Exchange e, int by_class, uint64_t total) no
     c[COUNT_BYTES_OUT] += e.bytes_out
     c[by_class] += 1
     c[COUNT_TOTAL_US] += total
-    if e.assigned_us > e.head_us:
+    record_time(c, TIME_TOTAL, total)
+    if e.assigned_us:
         c[COUNT_QUEUE_US] += e.assigned_us - e.head_us
-    if e.connected_us and e.response_us:
-        c[COUNT_CONNECT_US] += e.connected_us - e.assigned_us
-        c[COUNT_RESPONSE_US] += e.response_us - e.connected_us
+        record_time(c, TIME_QUEUE, e.assigned_us - e.head_us)
+        if e.connected_us and e.response_us:
+            c[COUNT_CONNECT_US] += e.connected_us - e.assigned_us
+            record_time(c, TIME_CONNECT, e.connected_us - e.assigned_us)
+            c[COUNT_RESPONSE_US] += e.response_us - e.connected_us
+            record_time(c, TIME_RESPONSE, e.response_us - e.connected_us)
     if e.term[0] == c'C' or e.term[0] == c'c':
         c[COUNT_CLIENT_ABORTS] += 1
     elif e.term[0] == c'S' or e.term[0] == c's':

@@ -1,9 +1,7 @@
 # Counters of one frontend, backend or server in one worker: blocks of uint64_t[COUNTERS], written by that worker only and
 # summed by the reader. Gauges (current, waiting) are counters that also go down.
 from libc.stdint cimport uint64_t
-
-cdef enum:
-    COUNTERS = 32
+from fastlb._core.region cimport BLOCK, BUCKETS, COUNTERS, bucket_of
 
 cdef enum:
     COUNT_CONNECTIONS = 0       # accepted, or opened to the server
@@ -37,6 +35,16 @@ cdef enum:
     COUNT_IDLE = 28             # idle connections now
     COUNT_INTERCEPTED = 29      # answered locally
     COUNT_OPEN = 30             # client connections open now
+
+# Latency histograms behind the counters of a block.
+cdef enum:
+    TIME_QUEUE = 0
+    TIME_CONNECT = 1
+    TIME_RESPONSE = 2
+    TIME_TOTAL = 3
+
+cdef inline void record_time(uint64_t* block, int which, uint64_t us) noexcept nogil:
+    block[COUNTERS + which * BUCKETS + <int>bucket_of(us)] += 1
 
 # The block that stands in where nobody reads: objects made without shared memory use it.
 cdef uint64_t* private_counters() noexcept

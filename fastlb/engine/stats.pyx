@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc
 
 cdef uint64_t* private_counters() noexcept:
     # Lives as long as the process: configuration objects are few and their blocks small.
-    return <uint64_t*>calloc(COUNTERS, sizeof(uint64_t))
+    return <uint64_t*>calloc(BLOCK, sizeof(uint64_t))
 
 
 NAMES = (
