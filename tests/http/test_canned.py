@@ -102,8 +102,8 @@ def test_phrases_are_those_of_the_registry() -> None:
     for status in http.HTTPStatus:
         expected = renamed.get(status, status.phrase)
         assert phrase(status).lower() == expected.lower(), status
-    for status in (0, 99, 199, 299, 499, 599, 600, -1, 100000):
-        assert phrase(status) == "Unknown"
+    for number in (0, 99, 199, 299, 499, 599, 600, -1, 100000):
+        assert phrase(number) == "Unknown"
 
 
 @pytest.mark.parametrize("status", [0, 99, 600])
