@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .reader import Report, check_file, check_mapping, check_text, load, parse
+from .reader import Report, check_bytes, check_file, check_mapping, check_text, load, parse
 from .schema import json_schema
 
-__all__ = ["Report", "check_file", "check_mapping", "check_text", "json_schema", "load", "parse"]
+__all__ = ["Report", "check_bytes", "check_file", "check_mapping", "check_text", "json_schema", "load", "parse"]

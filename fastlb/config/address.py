@@ -26,7 +26,7 @@ def parse_listen(value: object) -> Address:
     host, port = _split(text, ":80")
     if host in ("", "*"):
         host = ""
-    return Address(host=_host(host) if host else "", port=_port(port, text, lowest=0))
+    return Address(host=_host(host, port) if host else "", port=_port(port, text, lowest=0))
 
 
 def parse_server(value: object) -> Address:
@@ -40,7 +40,7 @@ def parse_server(value: object) -> Address:
     host, port = _split(text, "10.0.0.1:8080")
     if host in ("", "*"):
         raise Invalid("the address of a server needs a host", f"127.0.0.1:{port}" if port.isdecimal() else "")
-    return Address(host=_host(host), port=_port(port, text, lowest=1))
+    return Address(host=_host(host, port), port=_port(port, text, lowest=1))
 
 
 def _text(value: object, example: str) -> str:
@@ -106,7 +106,7 @@ def _port(text: str, whole: str, *, lowest: int) -> int:
     return int(text)
 
 
-def _host(text: str) -> str:
+def _host(text: str, port: str) -> str:
     """The host, literals in their canonical form. Raises `Invalid` for what is neither literal nor name."""
     if ":" in text:
         try:
@@ -119,7 +119,7 @@ def _host(text: str) -> str:
         except ValueError:
             raise Invalid("not a valid IPv4 address") from None
     if not _is_host(text):
-        raise Invalid("not a valid host name", _punycode(text))
+        raise Invalid("not a valid host name", _punycode(text, port))
     return text.lower()
 
 
@@ -128,21 +128,27 @@ def _is_host(text: str) -> bool:
     return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
-def _punycode(text: str) -> str:
+def _punycode(text: str, port: str) -> str:
     if text.isascii():
         return ""
     try:
-        return text.encode("idna").decode("ascii")
+        return f"{text.encode('idna').decode('ascii')}:{port}"
     except UnicodeError:
         return ""
 
 
 def _unix(text: str) -> Address:
     path = text.removeprefix("unix:")
+    if path.startswith("@") and len(path) > 1:  # Linux: a name without a file
+        return _checked_unix(path)
     if path.startswith("//"):
         raise Invalid('a Unix socket is written "unix:/path"', f"unix:/{path.lstrip('/')}")
     if not path.startswith("/") or len(path) == 1:
         raise Invalid("the path of a Unix socket must be absolute", f"unix:/{path}" if path.strip("/") else "")
+    return _checked_unix(path)
+
+
+def _checked_unix(path: str) -> Address:
     if any(not c.isprintable() for c in path):
         raise Invalid("the path of a Unix socket has a control character")
     if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES:

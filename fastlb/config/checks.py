@@ -18,9 +18,9 @@ from .models_rules import HeaderRulesTable
 from .paths import Path, dotted
 from .shadow import swallowed
 from .structure import Finding, Structure, value_at
-from .suggest import listed, nearest
+from .suggest import Invalid, listed, nearest
 from .support import unsupported
-from .syntax import HASH_KEYS
+from .syntax import HASH_KEYS, METHODS, check_host
 
 _ACTIONS = ("backend", "redirect", "respond")
 # Responses that have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
@@ -43,16 +43,30 @@ class _Checker:
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
         self._config: Config = structure.model
+        self._misspelt = {(f.path[:-1], f.nearest) for f in structure.findings if f.path}
         there, backends = value_at(structure.raw, ("backends",))
         # Names count even where the table itself is wrong: one mistake, one message.
         self._backend_names = [str(name) for name in backends] if isinstance(backends, dict) else []
-        self._backends_readable = not there or isinstance(backends, dict)
-        self._used: set[str] = set()
+        self._backends_readable = isinstance(backends, dict) or not (there or ((), "backends") in self._misspelt)
+        # Where a reference is misspelt, the backend that was meant is not called unused on top of it.
+        self._used: set[str] = set(_references(structure.raw))
+        # Tables with something wrong anywhere inside
+        self._broken = {f.path[:depth] for f in structure.findings for depth in range(len(f.path) + 1)}
 
     def wrote(self, path: Path, key: str) -> bool:
-        """Whether the user's table at this path of the model holds the key, right or wrong."""
-        there, value = value_at(self._structure.raw, (*self._structure.original(path), key))
-        return there and value not in ("", [], {})
+        """Whether the user's table at this path of the model holds the key, right, wrong or misspelt."""
+        original = self._structure.original(path)
+        there, value = value_at(self._structure.raw, (*original, key))
+        return (
+            (there and value not in ("", [], {}))
+            or (*original, key) in self._broken
+            or (original, key) in self._misspelt
+        )
+
+    def _needed(self, path: Path, why: str) -> Finding:
+        if value_at(self._structure.raw, self._structure.original(path))[0]:
+            return Finding(path, f"is empty: {why}")
+        return Finding(path, f"this key is needed: {why}", missing=True)
 
     # frontends and routes
 
@@ -62,7 +76,7 @@ class _Checker:
         for name, frontend in self._config.frontends.items():
             path: Path = ("frontends", name)
             if not frontend.listen and not self.wrote(path, "listen"):
-                yield Finding((*path, "listen"), "this key is needed: an address to listen on", missing=True)
+                yield self._needed((*path, "listen"), "a frontend has at least one address to listen on")
             yield from self._reference((*path, "backend"), frontend.backend, frontend.mode)
             yield from _rule_checks(path, frontend.request_headers, frontend.response_headers)
             for index, route in enumerate(frontend.routes):
@@ -76,7 +90,6 @@ class _Checker:
     def _reference(self, path: Path, name: str, mode: str) -> Iterator[Finding]:
         if not name:
             return
-        self._used.add(name)
         if name in self._config.backends:
             other = self._config.backends[name].mode
             if other != mode:
@@ -84,6 +97,7 @@ class _Checker:
         elif self._backends_readable and name not in self._backend_names:
             if self._backend_names:
                 guess = nearest(name, self._backend_names)
+                self._used.add(guess)
                 known = "" if guess else f"; there are {_some(self._backend_names)}"
                 yield Finding(path, f"there is no backend of this name{known}", guess)
             else:
@@ -97,6 +111,9 @@ class _Checker:
         elif len(actions) > 1:
             yield Finding((*path, actions[1]), f"a route has exactly one action, and this one has {_and(actions)}")
         yield from _rule_checks(path, route.request_headers, route.response_headers)
+        for index, method in enumerate(route.methods):
+            if method not in METHODS and (guess := nearest(method, METHODS)):
+                yield Finding((*path, "methods", index), "not one of the standard methods", guess, warning=True)
         if route.rewrite and not (route.rewrite.strip_prefix or route.rewrite.replace_prefix or route.rewrite.set):
             if not any(self.wrote((*path, "rewrite"), key) for key in ("strip_prefix", "replace_prefix", "set")):
                 yield Finding((*path, "rewrite"), "names no change of the path", warning=True)
@@ -110,8 +127,11 @@ class _Checker:
             yield from _response_checks((*path, "respond"), route)
 
     def _shadowed(self, path: Path, frontend: FrontendTable) -> Iterator[Finding]:
-        for index, earlier in swallowed(frontend.routes):
-            first = self._structure.original((*path, "routes", earlier))
+        """A route that lost a wrong condition would seem to match more than was meant: it is left out."""
+        places = [self._structure.original((*path, "routes", index)) for index in range(len(frontend.routes))]
+        sound = [i for i, place in enumerate(places) if place not in self._broken]
+        for late, early in swallowed([frontend.routes[i] for i in sound]):
+            index, first = sound[late], places[sound[early]]
             yield Finding(
                 (*path, "routes", index),
                 f"can never match: {dotted(first)} takes every such request before",
@@ -125,7 +145,7 @@ class _Checker:
         for name, backend in self._config.backends.items():
             path: Path = ("backends", name)
             if not backend.servers and not self.wrote(path, "servers"):
-                yield Finding((*path, "servers"), "this key is needed: a backend has at least one server", missing=True)
+                yield self._needed((*path, "servers"), "a backend has at least one server")
             yield from _rule_checks(path, backend.request_headers, backend.response_headers)
             yield from self._balance((*path, "balance"), backend)
             yield from _server_checks((*path, "servers"), backend)
@@ -146,7 +166,7 @@ class _Checker:
         balance = backend.balance
         if balance.algorithm != "consistent_hash":
             if not self.wrote(path, "algorithm") and self.wrote(path, "key") and balance.key:
-                yield Finding(path, 'a key needs algorithm = "consistent_hash"', missing=True)
+                yield Finding(path, 'a key needs algorithm = "consistent_hash"')
                 return
             for key in ("key", "method", "bound"):
                 if self.wrote(path, key) and getattr(balance, key):
@@ -214,9 +234,11 @@ def _server_checks(path: Path, backend: BackendTable) -> Iterator[Finding]:
     addresses: dict[Address, int] = {}
     for index, (name, server) in enumerate(zip(server_names(backend.servers), backend.servers, strict=True)):
         if server.address in addresses:
-            yield Finding((*path, index, "address"), f"server [{addresses[server.address]}] has the same address")
+            yield Finding(
+                (*path, index, "address"), f"the same address as that of server [{addresses[server.address]}]"
+            )
         elif name in names:
-            yield Finding((*path, index, "name"), f"server [{names[name]}] has the same name")
+            yield Finding((*path, index, "name"), f"the same name as that of server [{names[name]}]")
         addresses.setdefault(server.address, index)
         names.setdefault(name, index)
     if backend.servers and all(server.weight == 0 for server in backend.servers):
@@ -228,6 +250,12 @@ def _rule_checks(path: Path, request: HeaderRulesTable, response: HeaderRulesTab
         yield from _repeated((*path, key, "set"), rules.set)
         yield from _repeated((*path, key, "remove"), rules.remove)
         names = {name.lower() for name in rules.set}
+        for name, value in rules.set.items():
+            if key == "request_headers" and name.lower() == "host":
+                try:
+                    check_host(value)
+                except Invalid as error:
+                    yield Finding((*path, key, "set", name), error.reason, error.nearest)
         for name in rules.add:
             if key == "request_headers" and name.lower() == "host":
                 yield Finding((*path, key, "add", name), "a request has exactly one Host; use set")
@@ -256,6 +284,17 @@ def _response_checks(path: Path, route: RouteTable) -> Iterator[Finding]:
         if name.lower() == "content-type":
             yield Finding((*path, "headers", name), "use content_type")
     yield from _repeated((*path, "headers"), respond.headers)
+
+
+def _references(raw: object) -> Iterator[str]:
+    """Names of backends in frontends and routes as they were written, right or wrong."""
+    _, frontends = value_at(raw, ("frontends",))
+    for frontend in frontends.values() if isinstance(frontends, dict) else ():
+        if isinstance(frontend, dict):
+            routes = frontend.get("routes")
+            for table in (frontend, *(routes if isinstance(routes, list) else ())):
+                if isinstance(table, dict) and isinstance(table.get("backend"), str):
+                    yield table["backend"]
 
 
 def _any(rules: HeaderRulesTable) -> bool:

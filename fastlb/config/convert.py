@@ -21,13 +21,18 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         frontends=tuple(_frontend(config, name, table) for name, table in config.frontends.items()),
         backends=tuple(_backend(config, name, table) for name, table in config.backends.items()),
         global_=spec.Global(
-            workers=usable_cpus() if isinstance(config.global_.workers, str) else config.global_.workers,
+            workers=worker_count(config.global_.workers),
             max_connections=config.global_.max_connections,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         admin=spec.Admin(listen=config.admin.listen, socket=config.admin.socket),
         source=source,
     )
+
+
+def worker_count(workers: int | str) -> int:
+    """The number that "auto" stands for on this machine; a number stands for itself."""
+    return usable_cpus() if isinstance(workers, str) else workers
 
 
 def server_names(servers: list[ServerTable]) -> list[str]:

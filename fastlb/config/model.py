@@ -13,7 +13,7 @@ from .types import Name, Table, option
 class Config(Table):
     """Configuration of fastlb."""
 
-    model_config = ConfigDict(title="fastlb configuration")
+    model_config = ConfigDict(title="fastlb configuration", json_schema_extra={"required": ["frontends"]})
 
     global_: GlobalTable = option(GlobalTable, "The process as a whole.", alias="global")
     admin: AdminTable = option(AdminTable, "Where the program itself is watched and steered.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from fastlb import spec
 
@@ -29,6 +29,7 @@ from .types import (
     many,
     option,
     shorthand,
+    word,
 )
 
 ALGORITHMS = (
@@ -50,6 +51,7 @@ _CHECK = spec.HealthCheck()
 _POOL = spec.Pool()
 
 Algorithm = Annotated[str, *choice(*ALGORITHMS, aliases=ALGORITHM_ALIASES)]
+algorithm = word(*ALGORITHMS, aliases=ALGORITHM_ALIASES)
 
 
 class BalanceTable(Table):
@@ -121,6 +123,8 @@ class PoolTable(Table):
 
 class BackendTable(Table):
     """A named group of servers."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["servers"]})  # see FrontendTable
 
     servers: Servers = option(list, "Addresses, or tables with an address.")
     mode: Mode = option("http", "What is spoken: http, tcp or udp.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ConfigDict
 
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
@@ -18,6 +18,7 @@ from .types import (
     Name,
     Networks,
     Paths,
+    QueryText,
     Table,
     choice,
     many,
@@ -59,7 +60,7 @@ class RouteTable(Table):
     headers: dict[HeaderName, HeaderValue] = option(
         dict, "Header fields and their values; * = present, and as a wildcard."
     )
-    query: dict[str, str] = option(dict, "Query parameters and their values; * = present, and as a wildcard.")
+    query: dict[QueryText, QueryText] = option(dict, "Query parameters and their values; * as for headers.")
     source: Networks = option(list, "Networks that the client may be in.")
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")
@@ -83,6 +84,9 @@ class ForwardedTable(Table):
 
 class FrontendTable(Table):
     """What listens, and where its requests go."""
+
+    # Needed, but known to the checks instead of the model: without it the rest is still worth checking.
+    model_config = ConfigDict(json_schema_extra={"required": ["listen"]})
 
     listen: Listeners = option(list, "Address or list of addresses.")
     mode: Mode = option("http", "What is spoken: http, tcp or udp.")

@@ -17,25 +17,22 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_COUNT = 256  # capacity of the parser's table of fields
 
 
-def _workers(value: object) -> int | str:
+def workers(value: object) -> int | str:
+    """ "auto" or a number of processes. Raises `Invalid`."""
     if value == "auto":
         return "auto"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Invalid(f'must be "auto" or a number from 0 to {MAX_WORKERS}', _workers_guess(value))
+        if isinstance(value, str) and value.isdecimal():
+            raise Invalid(f"must be a number without quotes: {value}")
+        raise Invalid(f'must be "auto" or a number from 0 to {MAX_WORKERS}', "auto" if isinstance(value, str) else "")
     if not 0 <= value <= MAX_WORKERS:
         raise Invalid(f'must be "auto" or a number from 0 to {MAX_WORKERS}')
     return value
 
 
-def _workers_guess(value: object) -> str:
-    if isinstance(value, str):
-        return value if value.isdecimal() and int(value) <= MAX_WORKERS else "auto"
-    return ""
-
-
 Workers = Annotated[
     int | str,
-    PlainValidator(_workers),
+    PlainValidator(workers),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0, "maximum": MAX_WORKERS}]}),
 ]
 

@@ -8,7 +8,18 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 from . import syntax
 from .suggest import Invalid, listed
-from .types import HeaderName, HeaderValue, Location, PlainPath, RuledHeaderName, Table, one_or_many, option, shorthand
+from .types import (
+    HeaderName,
+    HeaderValue,
+    Location,
+    PlainPath,
+    RewrittenPath,
+    RuledHeaderName,
+    Table,
+    one_or_many,
+    option,
+    shorthand,
+)
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
@@ -76,7 +87,7 @@ class RewriteTable(Table):
 
     strip_prefix: PlainPath = option("", "Taken off the front, at a '/' only: /api of /api/users leaves /users.")
     replace_prefix: PrefixPair | None = option(None, "[old, new]: the first takes the place of the second.")
-    set: PlainPath = option("", "The whole path; wins over the other two.")
+    set: RewrittenPath = option("", "The whole path, perhaps with a query; wins over the other two.")
 
 
 __all__ = [

@@ -53,13 +53,18 @@ def check_file(path: str | os.PathLike[str]) -> Report:
         data = Path(name).read_bytes()
     except OSError as error:
         return _failed(name, f"cannot be read: {error.strerror or error}")
+    return check_bytes(data, name)
+
+
+def check_bytes(data: bytes, source: str = "") -> Report:
+    """Like `check_text`, for what a file holds: UTF-8, perhaps with a byte order mark."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        return _failed(name, f"TOML is UTF-8, and byte 0x{data[error.start]:02x} here is not", line, column)
-    return check_text(text, name)
+        return _failed(source, f"TOML is UTF-8, and byte 0x{data[error.start]:02x} here is not", line, column)
+    return check_text(text, source)
 
 
 def check_text(text: str, source: str = "") -> Report:
@@ -122,6 +127,14 @@ def _failed(source: str, reason: str, line: int = 0, column: int = 0) -> Report:
     return Report(spec=None, errors=(problem,))
 
 
+def _toml_reason(message: str) -> str:
+    """What tomllib says, less the Python in it."""
+    if message == "Illegal character '\\n'":
+        return "the string does not end on its line"
+    message = re.sub(r"\(('[^()]*'),?\)", lambda m: dotted(tuple(re.findall(r"'([^']*)'", m[1]))), message)
+    return message[:1].lower() + message[1:]
+
+
 def _syntax_error(text: str, source: str, error: tomllib.TOMLDecodeError) -> Report:
     message = str(error)
     if match := re.search(r" \(at line (\d+), column (\d+)\)$", message):
@@ -129,8 +142,7 @@ def _syntax_error(text: str, source: str, error: tomllib.TOMLDecodeError) -> Rep
     else:  # at the end of the document
         line = text.count("\n") + 1
         column = len(text) - (text.rfind("\n") + 1) + 1
-    reason = re.sub(r" \(at [^()]*\)$", "", message)
-    reason = f"not valid TOML: {reason[:1].lower()}{reason[1:]}"
+    reason = f"not valid TOML: {_toml_reason(re.sub(r' [(]at [^()]*[)]$', '', message))}"
     if not source and "\n" not in text and "=" not in text and (text.endswith(".toml") or os.sep in text):
         reason += "; to read a file, call fastlb.load()"
     return _failed(source or "<text>", reason, line, column)

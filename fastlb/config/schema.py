@@ -22,6 +22,12 @@ class _TomlSchema(GenerateJsonSchema):
             found.pop("default", None)
         return found
 
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        if "patternProperties" in found:
+            found["additionalProperties"] = False
+        return found
+
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 

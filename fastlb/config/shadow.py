@@ -7,8 +7,8 @@ common forms and otherwise denied: a warning that is missing is better than one 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from .models_frontends import RouteTable
 
@@ -64,13 +64,17 @@ def host_covers(wide: str, narrow: str) -> bool:
 
 
 def path_covers(wide: str, narrow: str) -> bool:
-    """Path patterns of `spec.Route`: '/a/*' at the end is a prefix that holds '/a' as well; '*' elsewhere is a glob."""
+    """Path patterns of `spec.Route`: '/*' at the end is any depth and holds '/a' as well; '*' elsewhere is a run
+    without '/'."""
     if wide == narrow:
         return True
     if wide.endswith("/*") and "*" not in wide[:-1]:
         prefix = wide[:-2]
         return prefix == "" or narrow == prefix or narrow.startswith(prefix + "/")
-    return "*" in wide and "*" not in narrow and not set("?[]") & set(wide) and fnmatchcase(narrow, wide)
+    if "*" not in wide or "*" in narrow:
+        return False
+    body, last = wide.removesuffix("*"), ".*" if wide.endswith("*") else ""
+    return re.fullmatch("[^/]*".join(map(re.escape, body.split("*"))) + last, narrow, re.DOTALL) is not None
 
 
 def _network_covers(wide: str, narrow: str) -> bool:

@@ -6,19 +6,19 @@ values are taken out of a copy until the rest makes a model, and the checks run 
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .model import Config
 from .paths import Path
-from .suggest import Invalid, nearest
+from .suggest import Invalid
+from .unknown import unknown_key
 
 MAX_DEPTH = 32
 
@@ -48,33 +48,45 @@ class Structure:
     raw: dict[str, Any]  # as given, in plain dicts and lists
     model: Config  # of all that was right
     findings: list[Finding]
-    _tree: Any
+    _tree: _Tree
 
     def original(self, path: Path) -> Path:
         """The user's path of a path of the model: with the indices of before, and without what shorthand added."""
-        return _original(self._tree, path)
+        return self._tree.original(path)
 
 
 def read_structure(mapping: Mapping[Any, Any]) -> Structure:
     """The model and all findings of a raw configuration. Takes what TOML can hold, and tuples and paths as well."""
     findings: list[Finding] = []
     raw = _plain(mapping, (), findings)
-    tree = _plain(mapping, (), [])
-    broken = bool(findings)
+    tree = _Tree(_plain(mapping, (), []))
+    first = True
     while True:
         try:
-            model = Config.model_validate(_compact(tree))
-            return Structure(raw, model, findings, tree)
+            return Structure(raw, Config.model_validate(tree.rest()), findings, tree)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            paths = [(_original(tree, _clean(d["loc"])), d) for d in details]
-            if not broken:  # what comes up later only follows from what was taken out
-                findings.extend(_finding(path, detail, raw) for path, detail in paths)
-            wrong = [path[:-1] if _key_is_missing(detail, tree, path) else path for path, detail in paths]
-            dropped = [_drop(tree, path) for path in wrong]
-            if not any(dropped):
-                tree = {}  # never seen; but this loop has to end
-        broken = True
+        paths = [tree.original(_clean(detail["loc"])) for detail in details]
+        if first:  # what comes up later only follows from what was taken out
+            findings = _first_findings(findings, [_finding(p, d, raw) for p, d in zip(paths, details, strict=True)])
+            first = False
+        missing = [detail["type"] == "missing" for detail in details]
+        dropped = [tree.drop(path, whole=gone) for path, gone in zip(paths, missing, strict=True)]
+        if not any(dropped):
+            tree = _Tree({})  # never seen; but this loop has to end
+
+
+def _first_findings(copying: list[Finding], validating: list[Finding]) -> list[Finding]:
+    """All of them, less what only follows from another: what was not copied is no wrong value, and a misspelt key is
+    not missing as well."""
+    gone = [finding.path for finding in copying]
+    misspelt = {(*finding.path[:-1], finding.nearest) for finding in validating if finding.path}
+    return copying + [
+        finding
+        for finding in validating
+        if not any(path[: len(finding.path)] == finding.path for path in gone)
+        and not (finding.missing and finding.path in misspelt)
+    ]
 
 
 def value_at(raw: object, path: Path) -> tuple[bool, object]:
@@ -95,29 +107,33 @@ def value_at(raw: object, path: Path) -> tuple[bool, object]:
 def _plain(value: object, path: Path, findings: list[Finding]) -> Any:
     """A deep copy in dicts and lists, so that nothing is shared with the caller."""
     if len(path) > MAX_DEPTH:
-        findings.append(Finding(path, "nested too deeply"))
+        findings.append(Finding(path, "nested too deeply", missing=True))
         return None
     if isinstance(value, Mapping):
         table: dict[str, Any] = {}
         for key, item in value.items():
-            if isinstance(key, str):
+            if isinstance(key, str) and _is_text(key):
                 table[str(key)] = _plain(item, (*path, key), findings)
             else:
-                findings.append(Finding((*path, str(key)), "keys are strings"))
+                findings.append(Finding((*path, ascii(key)), "not a string that UTF-8 can write"))
         return table
     if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         return [_plain(item, (*path, index), findings) for index, item in enumerate(value)]
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, str) and not _is_text(value):
+        findings.append(Finding(path, "holds what UTF-8 cannot write"))
+        return ""
     return value
 
 
-def _compact(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _compact(item) for key, item in tree.items()}
-    if isinstance(tree, list):
-        return [_compact(item) for item in tree if item is not _DROPPED]
-    return tree
+def _is_text(value: str) -> bool:
+    """False for lone surrogates: a TOML file cannot hold them, a mapping can."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _clean(loc: tuple[int | str, ...]) -> Path:
@@ -125,48 +141,69 @@ def _clean(loc: tuple[int | str, ...]) -> Path:
     return loc[:-1] if loc and loc[-1] == "[key]" else loc
 
 
-def _original(tree: Any, path: Path) -> Path:
-    """See `Structure.original`. A last step that is not there stays: it names a key that is missing."""
-    node = tree
-    result: Path = ()
-    for number, step in enumerate(path):
+class _Tree:
+    """The raw configuration, from which wrong parts are taken out without moving the others."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        # Of lists that lost items, by id: indices of those that stay; [] = to be found again
+        self._kept: dict[int, list[int]] = {}
+
+    def rest(self) -> Any:
+        """A copy without what was taken out."""
+        return self._rest(self._root)
+
+    def _rest(self, node: Any) -> Any:
         if isinstance(node, dict):
-            if isinstance(step, int):  # a single table in the place of a list of them
-                continue
-            result += (step,)
-            if step not in node:
-                return result + path[number + 1 :]
-            node = node[step]
-        elif isinstance(node, list):
-            if isinstance(step, str):  # a list in the place of a table
+            return {key: self._rest(item) for key, item in node.items()}
+        if isinstance(node, list):
+            return [self._rest(item) for item in node if item is not _DROPPED]
+        return node
+
+    def original(self, path: Path) -> Path:
+        """See `Structure.original`. A last step that is not there stays: it names a key that is missing."""
+        node: Any = self._root
+        result: Path = ()
+        for number, step in enumerate(path):
+            if isinstance(node, dict):
+                if isinstance(step, int):  # a single table in the place of a list of them
+                    continue
+                result += (step,)
+                if step not in node:
+                    return result + path[number + 1 :]
+                node = node[step]
+            elif isinstance(node, list) and isinstance(step, int):
+                index = self._index(node, step)
+                result += (index,)
+                node = node[index]
+            else:  # shorthand, or a list in the place of a table
                 return result
-            kept = [index for index, item in enumerate(node) if item is not _DROPPED]
-            if step >= len(kept):
-                return result
-            result += (kept[step],)
-            node = node[kept[step]]
-        else:  # shorthand
-            return result
-    return result
+        return result
 
+    def _index(self, items: list[Any], step: int) -> int:
+        kept = self._kept.get(id(items))
+        if kept is None:
+            return step
+        if not kept:
+            kept += [index for index, item in enumerate(items) if item is not _DROPPED]
+        return kept[step]
 
-def _key_is_missing(detail: ErrorDetails, tree: Any, path: Path) -> bool:
-    return detail["type"] == "missing" and not value_at(tree, path)[0]
-
-
-def _drop(tree: Any, path: Path) -> bool:
-    """Takes out what is at the path, if it is there."""
-    there, parent = value_at(tree, path[:-1])
-    if not there or not path:
+    def drop(self, path: Path, *, whole: bool) -> bool:
+        """Takes out what is at the path; `whole`: a key is missing there, so the table that lacks it."""
+        if whole and not value_at(self._root, path)[0]:
+            path = path[:-1]
+        there, parent = value_at(self._root, path[:-1])
+        if not there or not path:
+            return False
+        last = path[-1]
+        if isinstance(parent, dict) and last in parent:
+            del parent[last]
+            return True
+        if isinstance(parent, list) and isinstance(last, int) and last < len(parent):
+            parent[last] = _DROPPED
+            self._kept[id(parent)] = []
+            return True
         return False
-    last = path[-1]
-    if isinstance(parent, dict) and last in parent:
-        del parent[last]
-        return True
-    if isinstance(parent, list) and isinstance(last, int) and last < len(parent):
-        parent[last] = _DROPPED
-        return True
-    return False
 
 
 def _finding(path: Path, detail: ErrorDetails, raw: Any) -> Finding:
@@ -176,7 +213,7 @@ def _finding(path: Path, detail: ErrorDetails, raw: Any) -> Finding:
     if isinstance(cause, Invalid):
         return Finding(path, cause.reason, cause.nearest)
     if kind == "extra_forbidden":
-        return _unknown(path)
+        return Finding(path, *unknown_key(path))
     if kind == "missing":
         return Finding(path, "this key is needed", missing=not value_at(raw, path)[0])
     _, value = value_at(raw, path)
@@ -184,17 +221,22 @@ def _finding(path: Path, detail: ErrorDetails, raw: Any) -> Finding:
     if reason is None:
         return Finding(path, detail["msg"])
     text = reason.format_map(context)
-    if isinstance(value, str) and kind in _UNQUOTED and _UNQUOTED[kind](value):
-        text += f", without quotes: {value.strip().lower()}"
+    if isinstance(value, str) and (unquoted := _unquoted(kind, value.strip().lower())):
+        text += f", without quotes: {unquoted}"
     return Finding(path, text)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _unquoted(kind: str, text: str) -> str:
+    """What a quoted text stands for where something else than text is wanted."""
+    if kind == "bool_type":
+        return {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}.get(
+            text, ""
+        )
+    if kind == "int_type" or kind == "float_type":
+        return (
+            text if re.fullmatch(r"-?[0-9]+" if kind == "int_type" else r"-?[0-9]+(\.[0-9]+)?", text, re.ASCII) else ""
+        )
+    return ""
 
 
 _REASONS = {
@@ -209,119 +251,9 @@ _REASONS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
-    "greater_than": "must be more than {gt}",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "is empty",
 }
-_UNQUOTED: dict[str, Callable[[str], bool]] = {
-    "int_type": lambda text: text.strip().isdecimal(),
-    "float_type": _is_number,
-    "bool_type": lambda text: text.strip().lower() in ("true", "false"),
-}
-
-
-def _unknown(path: Path) -> Finding:
-    table = _model_at(path[:-1])
-    last = str(path[-1])
-    if table is None:
-        return Finding(path, "unknown key")
-    guess = nearest(last, _keys(table), _KEY_ALIASES)
-    if guess:
-        return Finding(path, "unknown key", guess)
-    if homes := [place for place in _places().get(last, ()) if place]:
-        return Finding(path, f"unknown key here; it belongs into [{homes[0]}]")
-    return Finding(path, f"unknown key; known are {', '.join(_keys(table))}")
-
-
-# What other programs call the keys, and what comes to mind first.
-_KEY_ALIASES = {
-    "bind": "listen",
-    "server": "servers",
-    "address": "listen",
-    "upstream": "backend",
-    "upstreams": "servers",
-    "default_backend": "backend",
-    "use_backend": "backend",
-    "maxconn": "max_connections",
-    "algorithm": "balance",
-    "lb_policy": "balance",
-    "check": "health_check",
-    "healthcheck": "health_check",
-    "uri": "path",
-    "addr": "address",
-    "hosts": "host",
-    "nbproc": "workers",
-    "nbthread": "workers",
-    "threads": "workers",
-    "processes": "workers",
-    "return": "respond",
-    "certificate": "cert",
-    "crt": "cert",
-}
-
-
-def _keys(table: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in table.model_fields.items()]
-
-
-def _model_at(path: Path) -> type[BaseModel] | None:
-    """The model of the table at a path of the user's configuration."""
-    annotation: Any = Config
-    for step in path:
-        annotation = _step(_bare(annotation), step)
-        if annotation is None:
-            return None
-    annotation = _bare(annotation)
-    if get_origin(annotation) is list:  # a single table in the place of a list
-        annotation = _bare(get_args(annotation)[0])
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _step(annotation: Any, step: str | int) -> Any:
-    if get_origin(annotation) is list:
-        inner = get_args(annotation)[0]
-        return inner if isinstance(step, int) else _step(_bare(inner), step)
-    if get_origin(annotation) is dict:
-        return get_args(annotation)[1]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            if step == (field.alias or name):
-                return field.annotation
-    return None
-
-
-def _bare(annotation: Any) -> Any:
-    """Without `Annotated` and `| None`."""
-    while True:
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            annotation = get_args(annotation)[0]
-        elif origin in (Union, types.UnionType):
-            annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-        else:
-            return annotation
-
-
-def _places() -> dict[str, list[str]]:
-    """Each key, and the tables that know it: for keys that stand in the wrong table."""
-    found: dict[str, list[str]] = {}
-
-    def walk(table: type[BaseModel], place: str) -> None:
-        for name, field in table.model_fields.items():
-            key = field.alias or name
-            found.setdefault(key, []).append(place)
-            inner = _bare(field.annotation)
-            below = f"{place}.{key}" if place else key
-            if get_origin(inner) is dict:
-                inner = _bare(get_args(inner)[1])
-                below += ".NAME"
-            elif get_origin(inner) is list:
-                inner = _bare(get_args(inner)[0])
-                below = f"[{below}]"
-            if isinstance(inner, type) and issubclass(inner, BaseModel) and below.count(".") < 5:
-                walk(inner, below)
-
-    walk(Config, "")
-    return found

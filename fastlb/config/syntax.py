@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .address import parse_server
 from .suggest import Invalid, listed, nearest
@@ -24,11 +24,20 @@ TOKEN_PATTERN = r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,63}$"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 HASH_KEYS = ("ip", "path", "uri", "header:NAME", "cookie:NAME", "query:NAME")
-_PATH_SAFE = "/%*!$&'()+,;=:@-._~"
 PLACEHOLDERS = ("scheme", "host", "port", "path", "query", "uri")
 # These say how a message is delimited or belong to one hop: fastlb writes them itself (RFC 9110 section 7.6.1).
 FRAMING_HEADERS = frozenset(
-    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+    (
+        "connection",
+        "content-length",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
 )
 
 
@@ -57,7 +66,7 @@ def header_name(value: object) -> str:
 
 def header_value(value: object) -> str:
     """RFC 9110 section 5.5: no control characters but TAB, no white space at the ends."""
-    found = text(value, "a header value (a string)")
+    found = text(value)
     for bad, label in (("\r", "CR"), ("\n", "LF"), ("\0", "NUL")):
         if bad in found:
             raise Invalid(f"a header value cannot hold {label}")
@@ -65,10 +74,6 @@ def header_value(value: object) -> str:
         raise Invalid("a header value cannot hold control characters")
     if found != found.strip(" \t"):
         raise Invalid("a header value cannot begin or end with white space", found.strip(" \t"))
-    try:
-        found.encode()
-    except UnicodeEncodeError:
-        raise Invalid("a header value cannot hold lone surrogates") from None
     return found
 
 
@@ -80,6 +85,14 @@ def ruled_header_name(value: object) -> str:
     return found
 
 
+def query_text(value: object) -> str:
+    """Name or value of a query parameter, decoded; anything but NUL."""
+    found = text(value)
+    if "\0" in found:
+        raise Invalid("cannot hold NUL")
+    return found
+
+
 def method(value: object) -> str:
     found = text(value, "a method")
     if not _TOKEN.fullmatch(found):
@@ -87,7 +100,7 @@ def method(value: object) -> str:
     if found not in METHODS and found.upper() in METHODS:
         raise Invalid("methods are upper case", found.upper())
     if found == "CONNECT":
-        raise Invalid("CONNECT is refused before any route is tried")
+        raise Invalid("CONNECT is always refused")
     return found
 
 
@@ -125,7 +138,9 @@ def host_pattern(value: object) -> str:
             canonical = f"[{ipaddress.IPv6Address(literal)}]"
         except ValueError:
             raise Invalid("not a valid IPv6 address") from None
-        if not bracket or rest:
+        if not bracket or (rest and not rest.startswith(":")):
+            raise Invalid("not a valid IPv6 address", canonical)
+        if rest:
             raise Invalid("hosts are compared without their port", canonical)
         return canonical
     if "/" in lower:
@@ -154,29 +169,55 @@ def check_host(value: object) -> str:
 
 
 def path_pattern(value: object) -> str:
-    """Exact '/a', prefix '/a/*', glob '/a/*/c'."""
+    """Exact '/a', prefix '/a/*', glob '/a/*/c'. Compared with the decoded path, whose dot segments are resolved."""
+    found = _path(value)
+    if "**" in found:
+        raise Invalid("'**' has no meaning; '/*' at the end matches any depth", re.sub(r"\*\*+", "*", found))
+    segments = unquote(found).split("/")[1:]
+    if "." in segments or ".." in segments:
+        raise Invalid("can never match: requests have no dot segments left when they are compared")
+    if "" in segments[:-1]:
+        raise Invalid("can never match: requests have no double slashes left", re.sub(r"//+", "/", found))
+    return found
+
+
+def _path(value: object) -> str:
     found = text(value, "a path")
     if not found.startswith("/"):
         raise Invalid("a path begins with '/'", "/" + found if found and "://" not in found else "/*")
     for mark, hint in (("?", "a path has no query; use `query`"), ("#", "a path has no fragment")):
         if mark in found:
             raise Invalid(hint, found.partition(mark)[0])
+    if re.search(r"%(?![0-9A-Fa-f]{2})", found):
+        raise Invalid("'%' begins an escape of two hexadecimal digits; a percent sign is %25")
+    if "%00" in found:
+        raise Invalid("a path cannot hold NUL")
     if any(c <= " " or c == "\x7f" for c in found):
-        raise Invalid("a path has no spaces and no control characters", _encoded(found))
-    if not found.isascii():
-        raise Invalid("a path is compared as it is sent: encode letters outside ASCII with '%'", _encoded(found))
+        raise Invalid(
+            "a path has no spaces and no control characters", found.replace(" ", "%20") if " " in found else ""
+        )
     return found
-
-
-def _encoded(found: str) -> str:
-    return quote(found, safe=_PATH_SAFE, errors="replace")
 
 
 def plain_path(value: object) -> str:
     """A path without pattern: of a health check or a rewrite."""
-    found = path_pattern(value)
+    found = _path(value)
     if "*" in found:
         raise Invalid("no pattern here: '*' would be taken literally")
+    return found
+
+
+def rewritten_path(value: object) -> str:
+    """A path, and a query if need be, that takes the place of the client's."""
+    found = text(value, "a path")
+    if not found.startswith("/"):
+        raise Invalid("a path begins with '/'", "/" + found if found and "://" not in found else "/")
+    if any(c <= " " or c == "\x7f" for c in found):
+        raise Invalid(
+            "a path has no spaces and no control characters", found.replace(" ", "%20") if " " in found else ""
+        )
+    if "#" in found:
+        raise Invalid("a path has no fragment", found.partition("#")[0])
     return found
 
 
@@ -197,8 +238,6 @@ def location(value: object) -> str:
         raise Invalid("a redirect needs a target")
     if any(c <= " " or c == "\x7f" for c in found):
         raise Invalid("a location has no spaces and no control characters")
-    if not found.isascii():
-        raise Invalid("a location is ASCII; encode other letters with '%'")
     for match in _PLACEHOLDER.finditer(found):
         if match[1] not in PLACEHOLDERS:
             guess = nearest(match[1], PLACEHOLDERS)

@@ -19,7 +19,13 @@ from .suggest import Invalid, listed, nearest
 class Table(BaseModel):
     """A TOML table: unknown keys are errors, and no value is converted behind the user's back."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        model_title_generator=lambda table: table.__name__.removesuffix("Table"),
+    )
 
 
 def option(default: Any = ..., text: str = "", *, shown: Any = None, **limits: Any) -> Any:
@@ -32,6 +38,11 @@ def option(default: Any = ..., text: str = "", *, shown: Any = None, **limits: A
 
 def choice(*names: str, aliases: dict[str, str] | None = None) -> tuple[PlainValidator, WithJsonSchema]:
     """Validator and schema of a word from a fixed list."""
+    return PlainValidator(word(*names, aliases=aliases)), WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+def word(*names: str, aliases: dict[str, str] | None = None) -> Callable[[object], str]:
+    """A function that takes one of the names and raises `Invalid` for everything else."""
 
     def check(value: object) -> str:
         if not isinstance(value, str):
@@ -40,7 +51,7 @@ def choice(*names: str, aliases: dict[str, str] | None = None) -> tuple[PlainVal
             raise Invalid(f"must be {listed(names)}", nearest(value, names, aliases))
         return value
 
-    return PlainValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})
+    return check
 
 
 def shorthand(name: str) -> Callable[[object], object]:
@@ -115,10 +126,12 @@ Name = Annotated[str, PlainValidator(syntax.name), _text(syntax.NAME_PATTERN)]
 HeaderName = Annotated[str, PlainValidator(syntax.header_name), _text(syntax.TOKEN_PATTERN)]
 RuledHeaderName = Annotated[str, PlainValidator(syntax.ruled_header_name), _text(syntax.TOKEN_PATTERN)]
 HeaderValue = Annotated[str, PlainValidator(syntax.header_value), _text()]
+QueryText = Annotated[str, PlainValidator(syntax.query_text), _text()]
 HostPattern = Annotated[str, PlainValidator(syntax.host_pattern), _text("", "example.com", "*.example.com")]
 CheckHost = Annotated[str, PlainValidator(syntax.check_host), _text("", "example.com")]
 PathPattern = Annotated[str, PlainValidator(syntax.path_pattern), _text("^/", "/v1/*", "/img/*.png")]
 PlainPath = Annotated[str, PlainValidator(syntax.plain_path), _text("^/", "/v1")]
+RewrittenPath = Annotated[str, PlainValidator(syntax.rewritten_path), _text("^/", "/index.html")]
 CheckPath = Annotated[str, PlainValidator(syntax.check_path), _text("^/", "/health")]
 Method = Annotated[str, PlainValidator(syntax.method), _text(syntax.TOKEN_PATTERN, *syntax.METHODS)]
 Network = Annotated[str, PlainValidator(syntax.network), _text("", "10.0.0.0/8", "2001:db8::/32")]
