@@ -1,0 +1,10 @@
+"""The command line: `fastlb serve`, `fastlb check`, `fastlb schema`.
+
+Exit status 0 on success, 2 on a wrong configuration or usage, 1 when the program could not start or run.
+"""
+
+from __future__ import annotations
+
+from .main import main
+
+__all__ = ["main"]

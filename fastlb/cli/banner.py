@@ -1,0 +1,148 @@
+"""The table that `fastlb serve` prints at the start: what listens, where it goes, and which protections are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from fastlb import __version__
+from fastlb.config.units import format_duration, format_size
+from fastlb.runtime.info import RuntimeInfo, shown
+from fastlb.spec import Backend, Frontend, HealthCheck, Spec
+
+from .output import counted, listing, plural
+
+T = TypeVar("T", Frontend, Backend)
+
+
+def banner(spec: Spec, info: RuntimeInfo) -> str:
+    """Several lines without colours; long lists are cut."""
+    return "\n".join(
+        [
+            _headline(info),
+            "",
+            *_table(("frontend", "mode", "listens on", "goes to"), [_frontend(f, info) for f in spec.frontends]),
+            "",
+            *_table(("backend", "balance", "servers", "health check"), [_backend(b) for b in spec.backends]),
+            "",
+            *_table(None, _protections(spec, info)),
+            "",
+        ]
+    )
+
+
+def _headline(info: RuntimeInfo) -> str:
+    processes = f"{counted(info.workers, 'worker')} on {info.loop}" if info.workers else f"one process on {info.loop}"
+    return f"fastlb {__version__}: {processes}, pid {info.pid}"
+
+
+def _frontend(frontend: Frontend, info: RuntimeInfo) -> tuple[str, ...]:
+    addresses = [shown(address) for address in info.addresses.get(frontend.name, [])]
+    parts = [counted(len(frontend.routes), "route")] if frontend.routes else []
+    if frontend.redirect_https:
+        parts.append("https by redirect")
+    parts.append(frontend.backend or "else 404")
+    return frontend.name, str(frontend.mode), listing(addresses, 4), ", ".join(parts)
+
+
+def _backend(backend: Backend) -> tuple[str, ...]:
+    balance = backend.balance
+    algorithm = balance.algorithm
+    if balance.method:
+        algorithm += f" ({balance.method}, {balance.key}{f', bound {balance.bound:g}' if balance.bound else ''})"
+    backups = sum(server.backup for server in backend.servers)
+    drained = sum(server.weight == 0 for server in backend.servers)
+    notes = [f"{n} {what}" for n, what in ((backups, "backup"), (drained, "drained")) if n]
+    servers = str(len(backend.servers)) + (f" ({', '.join(notes)})" if notes else "")
+    return backend.name, algorithm, servers, _check(backend.health_check)
+
+
+def _check(check: HealthCheck | None) -> str:
+    if check is None:
+        return "none"
+    what = f"{check.method} {check.path}" if check.type == "http" else "connect"
+    return f"{what} every {format_duration(check.interval)}, up after {check.rise}, down after {check.fall}"
+
+
+def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
+    frontends, backends = spec.frontends, spec.backends
+    rows = [
+        ("client timeouts", _by_owner(frontends, _client_timeouts)),
+        ("server timeouts", _by_owner(backends, _server_timeouts)),
+        ("request limits", _by_owner(frontends, _limits)),
+        ("connections", [_connections(frontends, info)]),
+        ("server limits", _by_owner(backends, _server_limits)),
+        ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
+        ("retries", _by_owner(backends, lambda b: f"{b.retries}, each on another server" if b.retries else "")),
+        ("panic", _by_owner(backends, _panic)),
+        ("slow start", _by_owner(backends, lambda b: format_duration(b.slow_start) if b.slow_start else "")),
+    ]
+    on = [(name if not number else "", text) for name, texts in rows for number, text in enumerate(texts)]
+    off = [name for name, texts in rows if not texts]
+    return [*on, *([("off", ", ".join(off))] if off else [])]
+
+
+def _client_timeouts(frontend: Frontend) -> str:
+    times = frontend.timeouts
+    named = (("header", times.header), ("client", times.client), ("idle", times.idle), ("tunnel", times.tunnel))
+    return _times((*named, ("drain", times.drain)))
+
+
+def _server_timeouts(backend: Backend) -> str:
+    times = backend.timeouts
+    return _times((("connect", times.connect), ("server", times.server), ("queue", times.queue)))
+
+
+def _times(times: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {format_duration(seconds) if seconds else 'never'}" for name, seconds in times)
+
+
+def _limits(frontend: Frontend) -> str:
+    limits = frontend.limits
+    body = f"body {format_size(limits.body)}" if limits.body else "body unlimited"
+    return (
+        f"head {format_size(limits.header_bytes)}, {limits.header_count} fields, URI {format_size(limits.uri)}, {body}"
+    )
+
+
+def _server_limits(backend: Backend) -> str:
+    own = sum(server.max_connections > 0 for server in backend.servers)
+    if not backend.max_connections and not own:
+        return ""
+    text = f"{backend.max_connections or 'unlimited'} at a time a server"
+    if own:
+        text += f" ({plural(own, 'has its own limit', 'have their own limit')})"
+    return text + (f", {backend.max_queue} waiting a worker" if backend.max_queue else "")
+
+
+def _panic(backend: Backend) -> str:
+    share = backend.balance.panic_threshold
+    return f"with fewer than {share * 100:g}% of its servers up a backend uses all" if share else ""
+
+
+def _connections(frontends: Sequence[Frontend], info: RuntimeInfo) -> str:
+    """Descriptors and what follows from them."""
+    text = f"{info.max_connections} at a time{' a worker' if info.workers else ''} ({info.descriptors} open files)"
+    own = [f"{f.name} {f.max_connections}" for f in frontends if f.max_connections]
+    return f"{text}, of which {listing(own, 4)}" if own else text
+
+
+def _by_owner(owners: Sequence[T], describe: Callable[[T], str], most: int = 6) -> list[str]:
+    """What holds for each frontend or backend, a line for those with the same; [] where it is off everywhere."""
+    groups: dict[str, list[str]] = {}
+    for owner in owners:
+        groups.setdefault(describe(owner), []).append(owner.name)
+    if len(groups) < 2:
+        return [text for text in groups if text]
+    lines = [f"{listing(names, 4)}: {text or 'off'}" for text, names in groups.items()]
+    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
+
+
+def _table(head: tuple[str, ...] | None, rows: Sequence[tuple[str, ...]], most: int = 24) -> list[str]:
+    """Columns as wide as needed; rows beyond `most` are counted, not shown."""
+    lines: list[tuple[str, ...]] = [*([head] if head else []), *rows[:most]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if len(rows) > most:
+        text.append(f"and {len(rows) - most} more")
+    return text

@@ -1,0 +1,109 @@
+"""The `fastlb` command and its subcommands. What a subcommand needs is imported when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from fastlb import __version__
+
+from .parameters import ALGORITHM, LISTEN, SERVER, WORKERS
+
+_FILE = click.Path(dir_okay=False, allow_dash=True)
+_COMPLETION = """\
+\b
+Shell completion: put into ~/.bashrc
+  eval "$(_FASTLB_COMPLETE=bash_source fastlb)"
+(zsh_source and fish_source for the other shells).
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_COMPLETION)
+@click.version_option(__version__, message="%(prog)s %(version)s", prog_name="fastlb")
+def main() -> None:
+    """A load balancer with a Cython engine, configured in TOML."""
+
+
+@main.command()
+@click.option("-c", "--config", "file", type=_FILE, metavar="FILE", help="Configuration file; - reads standard input.")
+@click.option(
+    "--listen",
+    multiple=True,
+    type=LISTEN,
+    metavar="ADDRESS",
+    help="Without a file: where to listen [:8080]; may be repeated.",
+)
+@click.option(
+    "--to",
+    "servers",
+    multiple=True,
+    type=SERVER,
+    metavar="HOST:PORT",
+    help="Without a file: a server; repeat it for more.",
+)
+@click.option("--balance", type=ALGORITHM, metavar="NAME", help="Without a file: the algorithm [two_choices].")
+@click.option("--workers", type=WORKERS, metavar="N", help="Processes: a number, 0 = this one only, or auto.")
+@click.option("--demo", is_flag=True, help="Start three small servers as well, and balance over them.")
+def serve(
+    file: str | None,
+    listen: tuple[str, ...],
+    servers: tuple[str, ...],
+    balance: str | None,
+    workers: int | str | None,
+    demo: bool,
+) -> None:
+    """Balance load until stopped.
+
+    \b
+    fastlb serve -c fastlb.toml
+    fastlb serve --listen :8080 --to 10.0.0.1:8000 --to 10.0.0.2:8000
+    fastlb serve --demo
+
+    Signals: TERM and INT finish what is in flight and stop, QUIT stops at once.
+    """
+    from . import serving
+
+    ways = [name for name, used in (("-c", file is not None), ("--to", bool(servers)), ("--demo", demo)) if used]
+    if not ways:
+        raise click.UsageError("say what to serve: -c FILE, --to HOST:PORT or --demo.")
+    if len(ways) > 1:
+        raise click.UsageError(f"{' and '.join(ways)} exclude each other.")
+    if file is not None:
+        for name, used in (("--listen", bool(listen)), ("--balance", balance is not None)):
+            if used:
+                raise click.UsageError(f"{name} is for use without a file; set it in {file}.")
+        sys.exit(serving.serve_file(file, workers=workers))
+    if demo:
+        sys.exit(serving.serve_demo(listen, balance=balance, workers=workers))
+    sys.exit(serving.serve_servers(listen, servers, balance=balance, workers=workers))
+
+
+@main.command()
+@click.option(
+    "-c", "--config", "file", type=_FILE, required=True, metavar="FILE", help="The file; - reads standard input."
+)
+def check(file: str) -> None:
+    """Check a configuration and start nothing.
+
+    Prints a line for each problem on standard error and exits with status 2, or one line with what there is.
+    """
+    from .output import print_problems, summary
+    from .reading import read
+
+    report = read(file)
+    print_problems(report.errors)
+    print_problems(report.warnings)
+    if report.spec is None:
+        sys.exit(2)
+    name = report.spec.source or file
+    click.echo(f"{name}: {click.style('OK', fg='green')}: {summary(report.spec, len(report.warnings))}")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from fastlb.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
