@@ -35,7 +35,9 @@ def tools(tmp_path: Path) -> Path:
 
 OLD = "sys.version_info = (3, 9, 2)"
 NO_VENV = "sys.modules['ensurepip'] = None"
-NO_HEADERS = "import sysconfig; sysconfig.get_paths = lambda *a, **k: {'include': '/nowhere'}"
+NO_HEADERS = (
+    "import sysconfig; paths = sysconfig.get_paths()\nsysconfig.get_paths = lambda *_: {**paths, 'include': '/nowhere'}"
+)
 
 
 def test_nothing_at_all(tools: Path) -> None:
@@ -48,9 +50,9 @@ def test_nothing_at_all(tools: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (OLD, "is Python 3.9; fastlb needs 3.11 or newer"),
-        (NO_VENV, "has no module ensurepip: install the Debian package python3."),
-        (NO_HEADERS, "has no headers (Python.h): install the Debian package python3."),
+        pytest.param(OLD, "is Python 3.9; fastlb needs 3.11 or newer", id="old"),
+        pytest.param(NO_VENV, "has no module ensurepip: install the Debian package python3.", id="no venv"),
+        pytest.param(NO_HEADERS, "has no headers (Python.h): install the Debian package python3.", id="no headers"),
     ],
 )
 def test_unsuitable_one_is_named_with_the_reason(tools: Path, text: str, reason: str) -> None:
