@@ -377,8 +377,11 @@ cdef class LogWriter:
         self.ring = owner.ring
 
     def __dealloc__(self):
+        # Nobody closed it (another configuration replaced it, say): the thread delivers what is left by itself.
         if self.ring != NULL:
-            _ring_give_up(self.ring)
+            ring_flush(self.ring, True)
+            fl_set32(&self.ring.stop, 1)
+            _ring_wake(self.ring)
 
     cdef void reopen(self) noexcept:
         fl_bump32(&self.ring.reopen)

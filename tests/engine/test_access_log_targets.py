@@ -118,9 +118,11 @@ def test_a_log_leaves_nothing_behind(tmp_path: Path) -> None:
         log.close()
     assert open_things() == before
     del logs[:]
-    forgotten = AccessLog(str(tmp_path / "log"))
+    forgotten = AccessLog(str(tmp_path / "forgotten"))
+    forgotten.emit_many(SAMPLE, 300)
     del forgotten
-    wait_until(lambda: open_things() == before, what="the thread of a log that nobody closed")
+    wait_until(lambda: open_things() == before, what="the end of a log that nobody closed")
+    assert (tmp_path / "forgotten").read_bytes().count(b"\n") == 300
 
 
 def test_the_file_is_for_its_owner_and_group(tmp_path: Path) -> None:
