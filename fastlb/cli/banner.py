@@ -94,7 +94,7 @@ def _server_timeouts(backend: Backend) -> str:
 
 
 def _times(times: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {format_duration(seconds) if seconds else 'never'}" for name, seconds in times)
+    return ", ".join(f"{name} {format_duration(seconds) if seconds else 'off'}" for name, seconds in times)
 
 
 def _limits(frontend: Frontend) -> str:
@@ -109,10 +109,12 @@ def _server_limits(backend: Backend) -> str:
     own = sum(server.max_connections > 0 for server in backend.servers)
     if not backend.max_connections and not own:
         return ""
-    text = f"{backend.max_connections or 'unlimited'} at a time a server"
+    parts = [f"{backend.max_connections} at a time a server"] if backend.max_connections else []
     if own:
-        text += f" ({plural(own, 'has its own limit', 'have their own limit')})"
-    return text + (f", {backend.max_queue} waiting a worker" if backend.max_queue else "")
+        parts.append(f"{counted(own, 'server')} with a limit of {'its' if own == 1 else 'their'} own")
+    if backend.max_queue:
+        parts.append(f"{backend.max_queue} waiting a worker")
+    return ", ".join(parts)
 
 
 def _panic(backend: Backend) -> str:
@@ -135,11 +137,15 @@ def _by_owner(owners: Sequence[T], describe: Callable[[T], str], most: int = 6) 
     if len(groups) < 2:
         return [text for text in groups if text]
     lines = [f"{listing(names, 4)}: {text or 'off'}" for text, names in groups.items()]
-    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
+    if len(lines) > most:
+        lines[most:] = [f"and {len(lines) - most} more"]
+    return lines
 
 
 def _table(head: tuple[str, ...] | None, rows: Sequence[tuple[str, ...]], most: int = 24) -> list[str]:
-    """Columns as wide as needed; rows beyond `most` are counted, not shown."""
+    """Columns as wide as needed; rows beyond `most` are counted, not shown. Without rows there is no table."""
+    if not rows:
+        return []
     lines: list[tuple[str, ...]] = [*([head] if head else []), *rows[:most]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
