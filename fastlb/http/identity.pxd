@@ -14,9 +14,6 @@ ctypedef struct ForwardInfo:
     const char* request_id
     uint32_t request_id_len     # 0: one is made where the plan wants it
 
-# Hot. True for X_Forwarded_For and its like, which some servers cannot tell from the true name.
-cdef bint is_identity_alias(const char* text, uint32_t n) noexcept nogil
-
 # Hot. Writes the fields of `want` (bits by FieldId); a trusted client's lists are continued. Needs the head's own
 # length and three times the authority besides 400 bytes.
 cdef char* put_identity(char* o, const char* buf, const RequestHead* h, uint32_t want,

@@ -2,24 +2,11 @@
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
-from fastlb.http.field_match cimport equal_folded
 from fastlb.http.fields cimport FIELD_FORWARDED, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST, \
     FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field
 from fastlb.http.put cimport put, put_number, put_text
 
 import os
-
-
-cdef bint is_identity_alias(const char* text, uint32_t n) noexcept nogil:
-    if n == 12:
-        return equal_folded(text, b"x-request-id", 12)
-    if n == 15:
-        return equal_folded(text, b"x-forwarded-for", 15)
-    if n == 16:
-        return equal_folded(text, b"x-forwarded-host", 16) or equal_folded(text, b"x-forwarded-port", 16)
-    if n == 17:
-        return equal_folded(text, b"x-forwarded-proto", 17)
-    return False
 
 
 cdef char* put_list(char* o, const char* buf, const RequestHead* h, int field_id) noexcept nogil:

@@ -13,7 +13,7 @@ from fastlb._core.span cimport Span
 from fastlb.http.field_match cimport equal_lower, is_listed, lists_token, may_be_listed, next_token, set_names
 from fastlb.http.fields cimport *
 from fastlb.http.http_date cimport HTTP_DATE, http_date
-from fastlb.http.identity cimport is_identity_alias, put_identity
+from fastlb.http.identity cimport put_identity
 from fastlb.http.put cimport put, put_number, put_text
 from fastlb.http.request_head cimport (
     METHOD_CONNECT,
@@ -199,7 +199,6 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         uint32_t end = h.length - 2     # after the last field line
         uint32_t bit
         bint own_host = False
-        bint aliases = not info.trusted
         bint any_protocol = False
         bint trailers
         uint32_t want
@@ -242,10 +241,8 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         if (drop & bit
                 or (f.flags & FIELD_HOP and not bit & PROTECTED)
                 or (f.id == FIELD_OTHER
-                    and ((may_be_listed(&plan.names, f.name_len)
-                          and is_listed(&plan.names, buf + f.name, f.name_len, True))
-                         or (aliases and f.name_len - 12u <= 5u and (buf[f.name] | 0x20) == c'x'
-                             and is_identity_alias(buf + f.name, f.name_len))))):
+                    and may_be_listed(&plan.names, f.name_len)
+                    and is_listed(&plan.names, buf + f.name, f.name_len, True))):
             if f.name > run:
                 o = put(o, buf + run, f.name - run)
             run = f[1].name if f + 1 < last else end

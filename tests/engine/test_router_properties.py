@@ -72,7 +72,7 @@ def ask(router: Router, request: Request) -> int | str | None:
         return "refused"
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(routes, st.lists(requests, min_size=1, max_size=6))
 def test_router_is_the_oracle(table: list[Route], asked: list[Request]) -> None:
     router = Router(table)
@@ -80,7 +80,7 @@ def test_router_is_the_oracle(table: list[Route], asked: list[Request]) -> None:
         assert ask(router, request) == oracle.first_match(table, request)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from([*b"/.%a;\\", b"%2F", b"%2e", b"%00", b"%5c", b"/..", b"/."]), max_size=24))
 @example([b"/..", b"%2F"])
 def test_plain_path_is_the_oracle(parts: list[int | bytes]) -> None:
@@ -97,7 +97,7 @@ def test_plain_form_is_stable(path: bytes) -> None:
         assert plain(once.replace(b"%", b"%25")) in (once, None)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(pattern_path, st.text("ab/", max_size=12))
 def test_path_globs_are_the_oracle(pattern: str, text: str) -> None:
     compiled = path_pattern(pattern)
@@ -105,7 +105,7 @@ def test_path_globs_are_the_oracle(pattern: str, text: str) -> None:
         assert path_matches(compiled.text, b"/" + text.encode()) == oracle.path_matches(pattern, b"/" + text.encode())
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(value, st.text("abc%2+", max_size=10), st.booleans())
 def test_value_globs_are_the_oracle(pattern: str, text: str, encoded: bool) -> None:
     kind, compiled = value_pattern(pattern)
