@@ -9,7 +9,8 @@ cdef extern from "bits.h" nogil:
     uint64_t fl_fold64(uint64_t a, uint64_t b)
     uint64_t fl_muldiv64(uint64_t a, uint64_t b, uint64_t c)
     uint32_t fl_below(uint64_t bits, uint32_t n)
-    void fl_prefetch(const void* p)
+    bint fl_before(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+    uint64_t fl_bits_of_double(double v)
 
 # A bijection of 64 bits in which each input bit changes each output bit with probability close to one half
 # (Stafford's variant 13, the finaliser of SplitMix64: Steele, Lea, Flood, OOPSLA 2014).

@@ -200,14 +200,18 @@ cdef class Balancer:
             use = USE_CANCELLED if ok is None else USE_OK if ok else USE_FAILED
         if latency is not None:
             latency_us = <uint32_t>max(_check_latency("latency", latency) * 1000000, 1.0)
+        cdef ServerLine* line = server._line
         if server._owner is not <void*>self:
             slot = self._find(server)
             if slot < 0:
                 self._release_leaving(server)
                 return
-        if self._set.slots[slot].ledger[0] == 0:
+            line = self._set.slots[slot].line
+        if line.spare0 == 0:            # the ledger cell
             raise ValueError(f"{server!r} was released more often than it was picked")
-        self._selector.release(slot, use, latency_us, _now_ms() if latency_us and self._timed else 0)
+        self._selector._give(
+            slot, line, &line.spare0, use, latency_us, _now_ms() if latency_us and self._timed else 0
+        )
         if self._policy is not None:
             self._policy.released(server, ok, latency)
 
@@ -366,8 +370,7 @@ cdef class Balancer:
             return -1
         if server._owner is NULL:       # its first balancer is gone: the short cut is free
             del self._foreign[id(server)]
-            server._owner = <void*>self
-            server._slot = slot
+            self._bind(server, slot)
         return slot
 
     cdef int _slot(self, server) except -1:
@@ -380,6 +383,12 @@ cdef class Balancer:
         if slot < 0:
             raise unknown("server", server.name if isinstance(server, Server) else server, self._names)
         return slot
+
+    cdef void _bind(self, Server server, int slot) noexcept:
+        """Makes the server's short cut lead here."""
+        server._owner = <void*>self
+        server._slot = slot
+        server._line = self._set.slots[slot].line
 
     cdef Server _join(self, thing):
         cdef Server server
@@ -404,8 +413,7 @@ cdef class Balancer:
         self._servers.append(server)
         self._names[server.address] = self._names[server.name] = server
         if server._owner is NULL:
-            server._owner = <void*>self
-            server._slot = slot
+            self._bind(server, slot)
         else:
             self._foreign[id(server)] = slot
         return server

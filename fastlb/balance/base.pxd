@@ -2,7 +2,7 @@
 # and the contract it fulfils (Algorithm). Everything that is true of all algorithms is in selector.pyx, not here.
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from fastlb._core.atomics cimport fl_acquire32
+from fastlb._core.atomics cimport fl_acquire32, fl_load32
 from fastlb._core.shared cimport GroupLine, ServerLine
 
 cdef enum:
@@ -20,12 +20,15 @@ ctypedef struct Slot:
     uint8_t usable              # up, not drained, weight above 0
     uint8_t eligible            # like usable, but possibly down or ejected: what panic mode falls back on
 
-# One server that may be picked now. Arrays of these are dense, in slot order.
+# One server that may be picked now. Arrays of these are dense, in slot order, 32 bytes each: what a choice needs to
+# know of a candidate is one cache line.
 ctypedef struct Member:
     ServerLine* line
     uint32_t* ledger
     uint32_t weight             # configured weight * ramp: 16 fractional bits
     int32_t slot
+    uint32_t load               # copy of line.inflight, kept only where no other process changes that
+    uint32_t spare
 
 # One server of the tier in use whether it may be picked now or not: what hash tables are made of, so that they need not
 # change (nor move other keys) when a server goes down and comes back.
@@ -109,6 +112,10 @@ cdef class Algorithm:
 # start does not make their period long.
 cdef inline uint32_t turns(const Member* member) noexcept nogil:
     return member.weight >> 12 if member.weight >> 12 else 1
+
+# Requests in flight on a member; `shared` is ServerSet.shared.
+cdef inline uint32_t load_of(const Member* member, bint shared) noexcept nogil:
+    return fl_load32(&member.line.inflight) if shared else member.load
 
 # True when slot is one of tried[0:ntried].
 cdef inline bint was_tried(const int32_t* tried, int ntried, int32_t slot) noexcept nogil:

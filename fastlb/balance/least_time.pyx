@@ -7,9 +7,9 @@ microseconds) and when it was made (ms), changed by compare and swap.
 
 from libc.math cimport exp
 
-from fastlb._core.atomics cimport fl_cas64, fl_load32, fl_load64
+from fastlb._core.atomics cimport fl_cas64, fl_load64
 from fastlb.balance.alias cimport alias_draw
-from fastlb.balance.base cimport Ask
+from fastlb.balance.base cimport Ask, load_of
 from fastlb.balance.options import SEED, number, registry
 
 cdef extern from *:
@@ -61,7 +61,7 @@ cdef class LeastTime(TwoChoices):
 
     cdef double _cost(self, Member* member, uint32_t now) noexcept:
         cdef uint64_t word = fl_load64(&member.line.latency)
-        cdef uint32_t waiting = fl_load32(&member.line.inflight)
+        cdef uint32_t waiting = load_of(member, self._shared)
         if word == 0:
             return UNKNOWN + waiting if waiting else 0
         return _decayed(word, now, self._decay_ms) * (waiting + 1.0) / member.weight

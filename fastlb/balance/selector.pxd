@@ -53,6 +53,9 @@ cdef class Selector:
     # Takes a particular slot, as select does with its choice. False when it is at its limit or not in use now.
     cdef bint take(self, int slot) noexcept
 
+    cdef void _give(
+        self, int slot, ServerLine* line, uint32_t* ledger, int use, uint32_t latency_us, uint64_t now_ms
+    ) noexcept
     cdef bint _take(self, int member) noexcept
     cdef bint _accepts(self, int member, Ask* ask, bint keyed) noexcept
     cdef int _search(self, int member, Ask* ask, bint has_key) noexcept

@@ -48,17 +48,22 @@ cdef class Selector:
         return self._search(i, &ask, has_key)
 
     cdef void release(self, int slot, int use, uint32_t latency_us, uint64_t now_ms) noexcept:
-        cdef Slot* s = &self.servers.slots[slot]
-        cdef ServerLine* line = s.line
-        cdef uint32_t mine = s.ledger[0]
-        cdef int member
         FL_ASSERT(0 <= slot and <uint32_t>slot < self.servers.count, "release of a slot that is not in the set")
+        cdef Slot* s = &self.servers.slots[slot]
+        self._give(slot, s.line, s.ledger, use, latency_us, now_ms)
+
+    cdef void _give(
+        self, int slot, ServerLine* line, uint32_t* ledger, int use, uint32_t latency_us, uint64_t now_ms
+    ) noexcept:
+        """Release with the pointers at hand."""
+        cdef uint32_t mine = ledger[0]
+        cdef int member
         FL_ASSERT(mine > 0, "release of a server that this process has not taken")
         if mine == 0:
             return                      # in a release build: better ignored than counted below zero
         if self._shared:
             fl_sub32_floor(&line.inflight, 1)
-            fl_store32(s.ledger, mine - 1)
+            fl_store32(ledger, mine - 1)
             if use == USE_OK:
                 if fl_load32(&line.failures_in_a_row):
                     fl_store32(&line.failures_in_a_row, 0)
@@ -66,7 +71,7 @@ cdef class Selector:
                 fl_add32(&line.failures_in_a_row, 1)
                 fl_add64(&line.failures, 1)
         else:
-            s.ledger[0] = mine - 1
+            ledger[0] = mine - 1
             if line.inflight:
                 line.inflight -= 1
             if use == USE_OK:
@@ -76,14 +81,16 @@ cdef class Selector:
                 line.failures += 1
         if latency_us and use == USE_OK:
             self.algorithm.observe(line, latency_us, now_ms)
-        if self._tracks:
-            if self.servers.epoch() != self._epoch:
-                self.rebuild()          # slots may have moved; the new order counts this release already
-            else:
-                member = self._view.member_of[slot]
-                if member >= 0:
-                    self.algorithm.gave(member)
-        if self._bound and self._served and self.servers.epoch() == self._epoch and self._view.member_of[slot] >= 0:
+        if self._shared and not self._bound or self.servers.epoch() != self._epoch:
+            return                      # the next select looks at all records again, and slots may have moved
+        member = self._view.member_of[slot]
+        if member < 0:
+            return
+        if not self._shared:
+            self._view.members[member].load = line.inflight
+            if self._tracks:
+                self.algorithm.gave(member)
+        if self._bound and self._served:
             self._served -= 1
 
     cdef uint32_t inflight(self, int slot) noexcept:
@@ -164,6 +171,7 @@ cdef class Selector:
             m.ledger[0] += 1
             line.inflight += 1
             line.picks += 1
+            m.load = line.inflight
             if self._tracks:
                 self.algorithm.took(member)
         if self._bound:

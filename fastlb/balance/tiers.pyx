@@ -14,6 +14,9 @@ from fastlb._core.atomics cimport fl_load32
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP
 from fastlb.balance.base cimport FULL_RAMP, Member, Seat, Slot
 
+cdef extern from "<stdlib.h>" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
 
 cdef inline void _read(Slot* slot) noexcept:
     """Copies what the record says now."""
@@ -51,7 +54,7 @@ cdef View* build_view(ServerSet servers, double panic) noexcept:
     if view is NULL:
         return NULL
     view.nslots = n
-    view.members = <Member*>malloc((n + 1) * sizeof(Member))
+    view.members = <Member*>aligned_alloc(64, (n // 2 + 1) * 2 * sizeof(Member))
     view.seats = <Seat*>malloc((n + 1) * sizeof(Seat))
     view.member_of = <int32_t*>malloc((n + 1) * sizeof(int32_t))
     if view.members is NULL or view.seats is NULL or view.member_of is NULL:
@@ -75,6 +78,7 @@ cdef inline void _place(View* view, Slot* slot, uint32_t i, int first, int last,
         member.line = slot.line
         member.ledger = slot.ledger
         member.slot = i
+        member.load = fl_load32(&slot.line.inflight)
         member.weight = slot.weight * slot.ramp
         if slot.ramp < FULL_RAMP:
             view.ramping = True

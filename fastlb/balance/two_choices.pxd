@@ -7,5 +7,6 @@ cdef class TwoChoices(Algorithm):
     cdef:
         Alias _alias            # draws by weight
         uint64_t _random
+        bint _shared
 
     cdef int _other_than(self, int i) noexcept

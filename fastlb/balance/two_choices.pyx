@@ -1,8 +1,7 @@
 """Power of two choices: of two random servers the one with fewer requests in flight for its weight. The default."""
 
-from fastlb._core.atomics cimport fl_load32
 from fastlb.balance.alias cimport alias_build, alias_clear, alias_draw, fresh_seed
-from fastlb.balance.base cimport Member
+from fastlb.balance.base cimport Member, load_of
 from fastlb.balance.options import SEED, registry
 
 
@@ -16,6 +15,7 @@ cdef class TwoChoices(Algorithm):
 
     def __init__(self, dict options, bint shared):
         Algorithm.__init__(self, options, shared)
+        self._shared = shared
         self._random = options["seed"] if "seed" in options else fresh_seed()
 
     def __dealloc__(self):
@@ -46,8 +46,8 @@ cdef class TwoChoices(Algorithm):
         a = &self.view.members[i]
         b = &self.view.members[j]
         if (
-            <unsigned long long>fl_load32(&b.line.inflight) * a.weight
-            < <unsigned long long>fl_load32(&a.line.inflight) * b.weight
+            <unsigned long long>load_of(b, self._shared) * a.weight
+            < <unsigned long long>load_of(a, self._shared) * b.weight
         ):
             return j
         return i
