@@ -151,7 +151,7 @@ cdef class Balancer:
         self._keyed = self._selector.algorithm.keyed
         self._timed = self._selector.algorithm.timed
         self._by_ip = algorithm == "ip_hash"
-        self._by_ketama = options.get("hash") == "ketama"
+        self._by_ketama = options.get("hash") in ("ketama", "libmemcached")
         for server in servers:
             self._join(server)
         self._special = self._policy is not None or self._timed

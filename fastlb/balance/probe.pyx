@@ -115,6 +115,11 @@ cdef class Probe:
         fl_add32(&line.epoch, 1)
         fl_add32(&self._group.epoch, 1)
 
+    @property
+    def algorithm(self):
+        """The algorithm itself."""
+        return self._selector.algorithm
+
     def ledger(self, int worker):
         """The row of one worker."""
         return [self._ledgers[worker * self._n + i] for i in range(self._n)]

@@ -14,6 +14,7 @@ cdef class RingHash(Algorithm):
         uint32_t _shift
         uint32_t _per_weight    # option points
         bint _ketama
+        bint _short_names       # libmemcached
         uint32_t _at            # where the current question stands on the ring
 
     cdef Point* _xxh3_points(self, View* view, uint32_t* count) except NULL

@@ -8,8 +8,9 @@ Two ways to make points, option `hash`:
 - `xxh3` (default): `points` (160) a unit of weight, from the hash of the server's name. A server's points depend on
 its own
   name and weight alone.
-- `ketama`: as libketama and libmemcached's weighted distribution do it, so that clients of memcached and fastlb agree:
-  MD5 of "name-k" gives four points each, 160 for an average weight, and keys are hashed by MD5 too.
+- `ketama`: as libketama does it, so that clients of memcached and fastlb agree: MD5 of "host:port-k" gives four points
+  each, 160 for an average weight, and keys are hashed by MD5 too. `libmemcached`: the same but for the names of
+  servers on port 11211, which are hashed without the port.
 """
 
 from hashlib import md5
@@ -47,7 +48,8 @@ cdef class RingHash(Algorithm):
         self.keyed = True
         self.attempts = 64
         self._per_weight = options.get("points", 160)
-        self._ketama = options.get("hash", "xxh3") == "ketama"
+        self._ketama = options.get("hash", "xxh3") != "xxh3"
+        self._short_names = options.get("hash") == "libmemcached"
 
     def __dealloc__(self):
         free(self._points)
@@ -124,8 +126,11 @@ cdef class RingHash(Algorithm):
             for i in range(view.nseats):
                 share = <float>view.seats[i].weight / total
                 digests = <uint32_t>floorf(<float>(share * 40.0 * <float>hosts))
+                name = servers.names[view.seats[i].slot]
+                if self._short_names:
+                    name = name.removesuffix(":11211")
                 for k in range(digests):
-                    digest = md5(f"{servers.names[view.seats[i].slot]}-{k}".encode(), usedforsecurity=False).digest()
+                    digest = md5(f"{name}-{k}".encode(), usedforsecurity=False).digest()
                     for r in range(4):
                         points[n].hash = fl_read32(<const char*>digest + 4 * r)
                         points[n].seat = i
@@ -184,4 +189,4 @@ def ketama_key(bytes key):
     return <uint64_t>fl_read32(<const char*>digest) << 32
 
 
-OPTIONS = {"points": integer(1, 10000), "hash": choice("xxh3", "ketama")}
+OPTIONS = {"points": integer(1, 10000), "hash": choice("xxh3", "ketama", "libmemcached")}

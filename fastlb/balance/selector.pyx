@@ -48,7 +48,7 @@ cdef class Selector:
         return self._search(i, &ask, has_key)
 
     cdef void release(self, int slot, int use, uint32_t latency_us, uint64_t now_ms) noexcept:
-        FL_ASSERT(0 <= slot and <uint32_t>slot < self.servers.count, "release of a slot that is not in the set")
+        FL_ASSERT(<uint32_t>slot < self.servers.count, "release of a slot that is not in the set")
         cdef Slot* s = &self.servers.slots[slot]
         self._give(slot, s.line, s.ledger, use, latency_us, now_ms)
 
@@ -58,6 +58,8 @@ cdef class Selector:
         """Release with the pointers at hand."""
         cdef uint32_t mine = ledger[0]
         cdef int member
+        if not self._shared and self.servers.epoch() != self._epoch:
+            self.rebuild()              # slots may have moved, and the private copies of loads must stay right
         FL_ASSERT(mine > 0, "release of a server that this process has not taken")
         if mine == 0:
             return                      # in a release build: better ignored than counted below zero
@@ -82,7 +84,7 @@ cdef class Selector:
         if latency_us and use == USE_OK:
             self.algorithm.observe(line, latency_us, now_ms)
         if self._shared and not self._bound or self.servers.epoch() != self._epoch:
-            return                      # the next select looks at all records again, and slots may have moved
+            return
         member = self._view.member_of[slot]
         if member < 0:
             return
