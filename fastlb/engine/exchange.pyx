@@ -457,7 +457,7 @@ cdef class Exchange:
             if self.response_started:
                 term = b"PD"
         elif failure == FAIL_TRUNCATED:
-            term, reason = b"SD", b"server broke the response off"
+            term, reason = b"SD" if self.response_started else b"SH", b"server broke the response off"
         elif failure == FAIL_STALLED:
             term, reason = b"sD", b"server stopped sending the response"
         elif failure == FAIL_HEAD_REFUSED:
@@ -476,7 +476,7 @@ cdef class Exchange:
             self.client = None
             self.end()
             if c is not None:
-                c.break_off(self, failure == FAIL_TRUNCATED or failure == FAIL_MALFORMED)
+                c.break_off(self, True)
             return
         if c is None:
             self.end()
@@ -606,7 +606,7 @@ cdef class Exchange:
             self.client = None
             self.end()
             if c is not None:
-                c.break_off(self, False)
+                c.break_off(self, True)
             return
         self.fail(status, b"cD" if status == 408 else b"PR", reason)
 

@@ -102,7 +102,7 @@ cdef class H1Client(ClientSide):
             if self.state == CLIENT_FLUSH:
                 self.leave()
                 return
-            if self.state == CLIENT_HEAD:
+            if self.state == CLIENT_HEAD and self.listener.front.idle_ms:
                 set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.listener.front.idle_ms)
             else:
                 clear_deadline(self)
@@ -110,7 +110,9 @@ cdef class H1Client(ClientSide):
                 up = e.up
                 if up is not None:
                     up.resume()
-        elif e is not None:
+            elif self._more_input():
+                self.next_request()
+        elif self.front.client_ms:
             # Progress: the client is slow, not gone.
             set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
 
@@ -137,6 +139,8 @@ cdef class H1Client(ClientSide):
                 return
             if self.state > CLIENT_LINGER or self.state == CLIENT_FLUSH:
                 return
+            if self.state == CLIENT_HEAD and self.out != NULL:
+                return              # who does not take the answers there are gets no further ones; _writable goes on
             if self.state == CLIENT_BODY and self.stream_flags & STREAM_PAUSED:
                 return
             if rounds >= READ_ROUNDS:
@@ -178,8 +182,8 @@ cdef class H1Client(ClientSide):
             return
 
     cdef bint _more_input(self) noexcept:
-        """Bytes were read that may hold another request."""
-        return self.state == CLIENT_HEAD and self.inb != NULL and self.partial == NULL
+        """Bytes were read that may hold another request, and the client has taken the answer before it."""
+        return self.state == CLIENT_HEAD and self.inb != NULL and self.partial == NULL and self.out == NULL
 
     cdef void process_input(self) noexcept:
         """process() on what `inb` holds. The chunk stays the connection's when keep_input() keeps a tail of it."""
@@ -296,10 +300,14 @@ cdef class H1Client(ClientSide):
         self.state = CLIENT_BODY
         e.framing = h.framing
         whole = self.take_body(p + head_len, rest, &used)
-        if whole < 0:
+        if whole < 0 or self.front.max_body and self.body_total > self.front.max_body:
             self.state = CLIENT_WAIT
             self.close_after = True
-            e.refused(self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
+            self.unread_body = True
+            if whole < 0:
+                e.refused(self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
+            else:
+                e.refused(self, p, head_len, 413, b"PR", b"request body longer than limits.body")
             return
         if whole:
             self.state = CLIENT_WAIT
@@ -308,8 +316,6 @@ cdef class H1Client(ClientSide):
             # Until a server is connected nothing more is read; Exchange.connected resumes.
             self.stream_flags |= STREAM_PAUSED
         e.start(self, p, head_len, used, whole == 1)
-        if self.front.max_body and self.body_total > self.front.max_body and self.exchange is e and not e.ended:
-            e.body_refused(413, b"request body longer than limits.body")
 
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept:
         """Answers an error to a head that cannot be used and closes."""
@@ -321,6 +327,7 @@ cdef class H1Client(ClientSide):
         free(self.partial)
         self.partial = NULL
         self.close_after = True
+        self.unread_body = True         # whatever follows cannot be told from it
         self.exchange = e
         self.state = CLIENT_WAIT
         e.refused(self, p, n, status, term, reason)
@@ -352,11 +359,13 @@ cdef class H1Client(ClientSide):
         whole = self.take_body(p, n, &used)
         if whole < 0:
             self.close_after = True
+            self.unread_body = True
             self.state = CLIENT_WAIT
             e.body_refused(400, reason_text(self.chunked.reason))
             return
         if self.front.max_body and self.body_total > self.front.max_body:
             self.close_after = True
+            self.unread_body = True
             self.state = CLIENT_WAIT
             e.body_refused(413, b"request body longer than limits.body")
             return
@@ -403,7 +412,8 @@ cdef class H1Client(ClientSide):
         info.client_minor = e.minor
         info.upgrade = h.framing == FRAMING_TUNNEL
         if not info.upgrade:
-            if h.framing == FRAMING_EOF or core.draining or (e.minor == 0 and h.framing == FRAMING_CHUNKED):
+            if (h.framing == FRAMING_EOF or core.draining or (e.minor == 0 and h.framing == FRAMING_CHUNKED)
+                    or (end and self.state == CLIENT_BODY)):
                 self.close_after = True
             info.dechunk = e.minor == 0 and h.framing == FRAMING_CHUNKED
             info.close = self.close_after
@@ -545,7 +555,9 @@ cdef class H1Client(ClientSide):
 
     cdef void leave(self) noexcept:
         """The last answer is out: close so that the client gets all of it."""
-        if self.unread_body or self.inb != NULL or self.stream_flags & (STREAM_READABLE | STREAM_EOF) == STREAM_READABLE:
+        if self.stream_flags & (STREAM_READABLE | STREAM_EOF) == STREAM_EOF:
+            self.shut(False)            # all of it was read: nothing can come that would be answered with RST
+        elif self.unread_body or self.inb != NULL or self.stream_flags & STREAM_READABLE:
             self.start_linger()
         else:
             self.shut(False)

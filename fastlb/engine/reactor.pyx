@@ -132,6 +132,7 @@ cdef class Reactor:
                 h.handler_flags &= ~<uint32_t>HANDLER_DEFERRED
                 if not h.handler_flags & HANDLER_CLOSED:
                     h.on_deferred()
+                Py_DECREF(h)
             self.ndeferred -= n
             for i in range(self.ndeferred):
                 self.deferred[i] = self.deferred[n + i]
@@ -193,6 +194,8 @@ cdef class Reactor:
             self.deferred = grown
             self.deferred_cap = self.deferred_cap * 2 + 64
         h.handler_flags |= HANDLER_DEFERRED
+        # Closed before its turn comes, it would be released at the end of this pass and met again in the next.
+        Py_INCREF(h)
         self.deferred[self.ndeferred] = <PyObject*>h
         self.ndeferred += 1
 
