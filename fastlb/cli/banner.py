@@ -10,7 +10,7 @@ from fastlb.config.units import format_duration, format_size
 from fastlb.runtime.info import RuntimeInfo, shown
 from fastlb.spec import Backend, Frontend, HealthCheck, Spec
 
-from .output import counted, listing, plural
+from .output import counted, listing
 
 T = TypeVar("T", Frontend, Backend)
 
@@ -61,7 +61,7 @@ def _check(check: HealthCheck | None) -> str:
     if check is None:
         return "none"
     what = f"{check.method} {check.path}" if check.type == "http" else "connect"
-    return f"{what} every {format_duration(check.interval)}, up after {check.rise}, down after {check.fall}"
+    return f"{what} every {format_duration(check.interval)}, rise {check.rise}, fall {check.fall}"
 
 
 def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:

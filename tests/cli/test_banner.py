@@ -84,7 +84,7 @@ def test_what_differs_is_told_apart() -> None:
         "",
         "backend  balance                                  servers                  health check",
         "app      two_choices                              3 (1 backup, 1 drained)  none",
-        "api      consistent_hash (maglev, ip, bound 1.5)  1                        GET /h every 500ms, up after 2, down after 3",
+        "api      consistent_hash (maglev, ip, bound 1.5)  1                        GET /h every 500ms, rise 2, fall 3",
         "",
         "client timeouts  header off, client 30s, idle 1m15s, tunnel 1h, drain 30s",
         "server timeouts  app: connect 3s, server 1m, queue 5s",
