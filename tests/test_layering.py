@@ -26,7 +26,7 @@ TABLE: dict[str, set[str]] = {
     "balance": {"_core"},
     "http": {"_core"},
     "engine": {"_core", "balance", "http"},
-    "control": {"spec", "balance", "engine"},
+    "control": {"spec", "balance", "engine", "http"},  # http: the builder compiles header rules into its plans
     "health": {"spec", "control"},
     "discovery": {"spec", "control"},
     "autoscale": {"spec", "control"},
