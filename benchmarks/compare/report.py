@@ -41,15 +41,24 @@ def median(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> fl
     return statistics.median(found) if found else None
 
 
-def ratio(samples: Sequence[Sample], workload: str, proxy: str, peer: str, key: str) -> tuple[float, float] | None:
-    """Median and spread (largest less smallest) of proxy's value over the peer's of the same round."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ratio:
+    """Median of the rounds' ratios, largest less smallest, and of how many rounds."""
+
+    median: float
+    spread: float
+    rounds: int
+
+
+def ratio(samples: Sequence[Sample], workload: str, proxy: str, peer: str, key: str) -> Ratio | None:
+    """Proxy's value over the peer's of the same round; None when no round has both."""
     of = {(s.round, s.proxy): s.values[key] for s in samples if s.workload == workload and key in s.values}
     ratios = [
         value / of[number, peer]
         for (number, name), value in of.items()
         if name == proxy and of.get((number, peer), 0.0) > 0
     ]
-    return (statistics.median(ratios), max(ratios) - min(ratios)) if ratios else None
+    return Ratio(statistics.median(ratios), max(ratios) - min(ratios), len(ratios)) if ratios else None
 
 
 def _cell(value: float | None, form: Callable[[float], str]) -> str:
@@ -119,7 +128,7 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
         return []
     lines = [
         "",
-        "Ratios within a round, median (± half the spread); below 1 the subject is cheaper.",
+        "Ratios within a round, median (± half the spread, where there were several); below 1 the subject is cheaper.",
         "",
         "| subject | workload | " + " | ".join(f"CPU to {p}" for p in peers) + " | goal (HAProxy) | |",
         "|---|---|" + "---:|" * (len(peers) + 1) + "---|",
@@ -129,11 +138,11 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
             found = {p: ratio(samples, w.name, subject, p, "cpu_us") for p in peers if p != subject}
             if not any(found.values()):
                 continue
-            cells = [f"{r[0]:.2f} ± {r[1] / 2:.2f}" if (r := found.get(p)) else "" for p in peers]
+            cells = [_ratio_cell(found.get(p)) for p in peers]
             lines.append(f"| {subject} | {w.title} | {' | '.join(cells)} | {_verdict(w.goal, found.get('haproxy'))} |")
         each = median(samples, IDLE, subject, "bytes_each")
         if each is not None:
-            cells = [f"{r[0]:.2f}" if (r := ratio(samples, IDLE, subject, p, "bytes_each")) else "" for p in peers]
+            cells = [_ratio_cell(ratio(samples, IDLE, subject, p, "bytes_each")) for p in peers]
             met = "met" if each <= IDLE_GOAL else "MISSED"
             lines.append(
                 f"| {subject} | bytes an idle connection | {' | '.join(cells)} | ≤ {IDLE_GOAL} bytes | {met} |"
@@ -141,16 +150,21 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
     return lines
 
 
-def _verdict(goal: float | None, to_haproxy: tuple[float, float] | None) -> str:
-    """The goal and whether it was met; a spread that reaches over the goal gets no verdict."""
+def _ratio_cell(found: Ratio | None) -> str:
+    if found is None:
+        return ""
+    return f"{found.median:.2f}" + (f" ± {found.spread / 2:.2f}" if found.rounds > 1 else "")
+
+
+def _verdict(goal: float | None, to_haproxy: Ratio | None) -> str:
+    """The goal and whether it was met; a wide spread that reaches over the goal gets no verdict."""
     if goal is None:
         return " | "
     if to_haproxy is None:
         return f"≤ {goal:.2f} | "
-    value, spread = to_haproxy
-    if abs(value - goal) <= spread / 2 and spread > 0.1:
+    if abs(to_haproxy.median - goal) <= to_haproxy.spread / 2 and to_haproxy.spread > 0.1:
         return f"≤ {goal:.2f} | spread too wide"
-    return f"≤ {goal:.2f} | {'met' if value <= goal else 'MISSED'}"
+    return f"≤ {goal:.2f} | {'met' if to_haproxy.median <= goal else 'MISSED'}"
 
 
 def save(folder: Path, stamp: str, text: str, raw: dict[str, object], samples: Sequence[Sample]) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare.process import Child, cpu_seconds, memory, tree
-from benchmarks.compare.report import markdown, ratio
+from benchmarks.compare.report import Ratio, markdown, ratio
 from benchmarks.compare.workloads import Sample, counted, latency
 from tests.helpers import ROOT, need, wait_until
 
@@ -76,8 +76,8 @@ def test_memory_counts_private_pages(tmp_path: Path) -> None:
 def test_ratios_are_within_a_round() -> None:
     cpu = {(0, "fastlb"): 10.0, (0, "haproxy"): 20.0, (1, "fastlb"): 30.0, (1, "haproxy"): 40.0, (2, "fastlb"): 1.0}
     samples = [Sample("keepalive", proxy, number, {"cpu_us": v}) for (number, proxy), v in cpu.items()]
-    value, spread = ratio(samples, "keepalive", "fastlb", "haproxy", "cpu_us") or (0, 0)
-    assert (value, spread) == (pytest.approx(0.625), pytest.approx(0.25))
+    found = ratio(samples, "keepalive", "fastlb", "haproxy", "cpu_us")
+    assert found == Ratio(pytest.approx(0.625), pytest.approx(0.25), 2)
     assert ratio(samples, "keepalive", "fastlb", "nginx", "cpu_us") is None
     text = markdown(samples, ["fastlb", "haproxy"], ["fastlb"], {"cpu": "x"})
     assert "0.62 ± 0.12" in text
