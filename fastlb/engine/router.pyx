@@ -2,9 +2,9 @@
 
 A route is found by host and path and then checked for the rest.  Each of its host patterns times each of its path
 patterns is an entry; the entries with the same host pattern and the same literal head of the path (whole segments)
-share a key of a hash table.  A request probes the keys it can have: its exact host, the wildcards above it and "any host",
-each with the heads of its path that occur there at all.  Each key's entries are in the order of the configuration, so
-the first that holds in each list is its best, and the lowest of those is the first match.
+share a key of a hash table.  A request probes the keys it can have: its exact host, the wildcards above it and "any
+host", each with the heads of its path that occur there at all.  Each key's entries are in the order of the
+configuration, so the first that holds in each list is its best, and the lowest of those is the first match.
 
 Hosts are compared in lower case, without port and trailing dot.  '*.example.com' stands for names of any depth below
 example.com.  Paths are compared in plain form (http/path.pyx), methods as they are, header and query values byte by

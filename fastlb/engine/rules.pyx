@@ -1,17 +1,18 @@
 """Answers that a route gives by itself, without a server: redirects and fixed responses."""
 
 cimport cython
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
+from fastlb.http.fields cimport MAX_FIELDS, HeadLimits, reason_text
 from fastlb.http.http_date cimport HTTP_DATE, http_date
 from fastlb.http.put cimport put, put_number, put_text
-from fastlb.http.request_head cimport METHOD_GET, METHOD_HEAD
+from fastlb.http.request_head cimport METHOD_GET, METHOD_HEAD, parse_request_head, request_head_reset
 
 import re
 import struct
 from http import HTTPStatus
 from urllib.parse import quote
 
-from fastlb.http.header_rules import compile_chain
+from fastlb.http.header_rules import check_value, compile_chain
 
 cdef enum Part:
     PART_TEXT = 0
@@ -99,10 +100,14 @@ cdef int https_redirect_status(int method) noexcept nogil:
     return 301 if method == METHOD_GET or method == METHOD_HEAD else 308
 
 
+cdef inline size_t https_redirect_bound(const RequestHead* h) noexcept nogil:
+    return 3 * (<size_t>h.host.len + h.target.len) + 2 * FIXED_EXTRA
+
+
 cdef ssize_t write_https_redirect(char* out, size_t cap, const char* buf, const RequestHead* h,
                                   const ForwardInfo* info, bint close) noexcept:
     cdef char* o = out
-    if cap < 3 * (<size_t>h.host.len + h.target.len) + FIXED_EXTRA * 2:
+    if cap < https_redirect_bound(h):
         return -1
     if h.host.len == 0:
         return write_no_host(out, h, close)
@@ -145,6 +150,44 @@ cdef class Answer:
     cdef ssize_t write(self, char* out, size_t cap, const char* buf, const RequestHead* h, const ForwardInfo* info,
                        bint close, bint head_only) noexcept:
         return -1
+
+    def apply(self, bytes head not None, *, bint https=False, bint close=False, int repeat=1):
+        """The response to a whole request head: what the engine sends, for tools and tests. The same work is done
+        `repeat` times, for measuring. ValueError when the head is not acceptable."""
+        return apply_answer(self, head, https, close, repeat)
+
+
+cdef bytes apply_answer(Answer answer, bytes head, bint https, bint close, int repeat):
+    """`answer` None: the redirect to https."""
+    cdef:
+        RequestHead h
+        HeadLimits limits
+        ForwardInfo info
+        bytearray out
+        ssize_t n = -1
+        size_t cap
+        int _
+    limits.bytes, limits.count, limits.uri = 1 << 20, MAX_FIELDS, 1 << 20
+    request_head_reset(&h)
+    if parse_request_head(&h, head, <uint32_t>len(head), &limits) <= 0:
+        raise ValueError(f"not a request head: {reason_text(h.reason).decode()}")
+    memset(&info, 0, sizeof(info))
+    info.https = https
+    cap = https_redirect_bound(&h) if answer is None else answer.bound(&h)
+    out = bytearray(cap)
+    for _ in range(repeat):
+        if answer is None:
+            n = write_https_redirect(<char*>out, cap, head, &h, &info, close)
+        else:
+            n = answer.write(<char*>out, cap, head, &h, &info, close, h.method == METHOD_HEAD)
+    if n < 0:
+        raise ValueError("the answer does not fit its own bound")
+    return bytes(out[:n])
+
+
+def https_redirect(bytes head not None, *, bint close=False, int repeat=1):
+    """The answer of `redirect_https` to a whole request head; see Answer.apply."""
+    return apply_answer(None, head, False, close, repeat)
 
 
 @cython.final
@@ -249,6 +292,7 @@ cdef class Respond(Answer):
                   rules=()):
         if not 200 <= status <= 599:
             raise ValueError(f"{status} is not a final status")
+        check_value("Content-Type", content_type)
         content = b"" if status in (204, 205, 304) else body.encode("utf-8")
         length = b"" if status in (204, 304) else b"Content-Length: %d\r\n" % len(content)
         typed = (("Content-Type", content_type),) if content and content_type else ()

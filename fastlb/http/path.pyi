@@ -1,0 +1,3 @@
+"""Python face of path normalization."""
+
+def plain(path: bytes) -> bytes | None: ...
