@@ -7,7 +7,7 @@ import re
 
 from fastlb.spec import Address
 
-from .suggest import Invalid
+from .suggest import Invalid, verified
 
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)(/.*)?", re.ASCII | re.IGNORECASE)
@@ -15,6 +15,7 @@ UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path less its NUL
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "tcp": 0, "udp": 0}
 
 
+@verified
 def parse_listen(value: object) -> Address:
     """A listening address. ":80" and "*:80" listen on every address of both families. Port 0 takes a free one.
 
@@ -29,6 +30,7 @@ def parse_listen(value: object) -> Address:
     return Address(host=_host(host, port) if host else "", port=_port(port, text, lowest=0))
 
 
+@verified
 def parse_server(value: object) -> Address:
     """The address of a server: a host (name or literal) and a port from 1 to 65535, or a Unix socket.
 

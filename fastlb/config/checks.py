@@ -20,7 +20,7 @@ from .shadow import swallowed
 from .structure import Finding, Structure, value_at
 from .suggest import Invalid, listed, nearest
 from .support import unsupported
-from .syntax import HASH_KEYS, METHODS, check_host
+from .syntax import HASH_KEYS, METHODS, host_header
 
 _ACTIONS = ("backend", "redirect", "respond")
 # Responses that have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
@@ -148,6 +148,7 @@ class _Checker:
                 yield self._needed((*path, "servers"), "a backend has at least one server")
             yield from _rule_checks(path, backend.request_headers, backend.response_headers)
             yield from self._balance((*path, "balance"), backend)
+            yield from _ignored((*path, "balance"), backend)
             yield from _server_checks((*path, "servers"), backend)
             yield from self._health_check((*path, "health_check"), backend)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
@@ -178,8 +179,6 @@ class _Checker:
                 f"consistent_hash needs a key: {listed(HASH_KEYS)}; "
                 'for example { algorithm = "consistent_hash", key = "ip" }',
             )
-        if balance.method == "jump" and any(server.weight != 1 for server in backend.servers):
-            yield Finding((*path, "method"), "jump has no weights; every server gets the same share", warning=True)
 
     def _health_check(self, path: Path, backend: BackendTable) -> Iterator[Finding]:
         check = backend.health_check
@@ -229,6 +228,19 @@ def _same_listener(one: Address, other: Address) -> bool:
     return one.host == other.host
 
 
+def _ignored(path: Path, backend: BackendTable) -> Iterator[Finding]:
+    """Algorithms that make nothing of what the servers say."""
+    balance = backend.balance
+    unweighted = {"round_robin": "weighted_round_robin", "first": "", "jump": "maglev"}
+    name = balance.method if balance.algorithm == "consistent_hash" else balance.algorithm
+    if name in unweighted and len({server.weight for server in backend.servers if server.weight}) > 1:
+        last = "algorithm" if name == balance.algorithm else "method"
+        yield Finding((*path, last), f"{name} makes no difference between weights", unweighted[name], warning=True)
+    limited = backend.max_connections or any(server.max_connections for server in backend.servers)
+    if name == "first" and not limited and len(backend.servers) > 1:
+        yield Finding((*path, "algorithm"), "without max_connections the first server gets every request", warning=True)
+
+
 def _server_checks(path: Path, backend: BackendTable) -> Iterator[Finding]:
     names: dict[str, int] = {}
     addresses: dict[Address, int] = {}
@@ -253,7 +265,7 @@ def _rule_checks(path: Path, request: HeaderRulesTable, response: HeaderRulesTab
         for name, value in rules.set.items():
             if key == "request_headers" and name.lower() == "host":
                 try:
-                    check_host(value)
+                    host_header(value)
                 except Invalid as error:
                     yield Finding((*path, key, "set", name), error.reason, error.nearest)
         for name in rules.add:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import wraps
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # What other load balancers call the same thing.
 ALGORITHM_ALIASES = {
@@ -48,6 +52,25 @@ class Invalid(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.nearest = nearest
+
+
+def verified(parse: Callable[[object], T]) -> Callable[[object], T]:
+    """The same function, less the suggestions that it would refuse as well."""
+
+    @wraps(parse)
+    def checked(value: object) -> T:
+        try:
+            return parse(value)
+        except Invalid as error:
+            if not error.nearest:
+                raise
+            try:
+                parse(error.nearest)
+            except Invalid:
+                raise Invalid(error.reason) from None
+            raise
+
+    return checked
 
 
 def nearest(word: str, choices: Iterable[str], aliases: dict[str, str] | None = None) -> str:

@@ -10,7 +10,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from .address import parse_server
-from .suggest import Invalid, listed, nearest
+from .suggest import Invalid, listed, nearest, verified
 
 # RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
@@ -47,6 +47,7 @@ def text(value: object, what: str = "a string") -> str:
     return value
 
 
+@verified
 def name(value: object) -> str:
     """Of a frontend, backend, server or route. No spaces and slashes: the access log separates with them."""
     found = text(value, "a name")
@@ -56,6 +57,7 @@ def name(value: object) -> str:
     return found
 
 
+@verified
 def header_name(value: object) -> str:
     found = text(value, "a header name")
     if not _TOKEN.fullmatch(found):
@@ -64,6 +66,7 @@ def header_name(value: object) -> str:
     return found
 
 
+@verified
 def header_value(value: object) -> str:
     """RFC 9110 section 5.5: no control characters but TAB, no white space at the ends."""
     found = text(value)
@@ -85,6 +88,7 @@ def ruled_header_name(value: object) -> str:
     return found
 
 
+@verified
 def query_text(value: object) -> str:
     """Name or value of a query parameter, decoded; anything but NUL."""
     found = text(value)
@@ -93,6 +97,7 @@ def query_text(value: object) -> str:
     return found
 
 
+@verified
 def method(value: object) -> str:
     found = text(value, "a method")
     if not _TOKEN.fullmatch(found):
@@ -104,6 +109,7 @@ def method(value: object) -> str:
     return found
 
 
+@verified
 def network(value: object) -> str:
     """An address or a network in CIDR form; an address becomes a network of one."""
     found = text(value, 'a network, such as "10.0.0.0/8"').strip()
@@ -118,6 +124,7 @@ def network(value: object) -> str:
     raise Invalid("the address has bits outside of its network", guess)
 
 
+@verified
 def host_pattern(value: object) -> str:
     """'api.example.com' or '*.example.com', in lower case. Addresses stand for themselves, IPv6 in brackets."""
     found = text(value, "a host name").strip()
@@ -155,11 +162,14 @@ def host_pattern(value: object) -> str:
     return lower.removesuffix(".")
 
 
-def check_host(value: object) -> str:
-    """The Host header of a health check: a host and perhaps a port."""
-    found = text(value, "a host name").strip()
+@verified
+def host_header(value: object) -> str:
+    """What the Host header holds: a host and perhaps a port."""
+    found = text(value, "a host name")
     if not found:
-        return ""
+        raise Invalid("a request has exactly one Host, and it is not empty")
+    if found != found.strip():
+        raise Invalid("not a valid host name", found.strip())
     host, colon, port = found.rpartition(":")
     if not (colon and port.isascii() and port.isdecimal() and int(port) <= 65535):
         host, colon, port = found, "", ""
@@ -168,6 +178,12 @@ def check_host(value: object) -> str:
     return host_pattern(host) + colon + port
 
 
+def check_host(value: object) -> str:
+    """The Host header of a health check; '' = the address of the server."""
+    return "" if value == "" else host_header(value)
+
+
+@verified
 def path_pattern(value: object) -> str:
     """Exact '/a', prefix '/a/*', glob '/a/*/c'. Compared with the decoded path, whose dot segments are resolved."""
     found = _path(value)
@@ -199,6 +215,7 @@ def _path(value: object) -> str:
     return found
 
 
+@verified
 def plain_path(value: object) -> str:
     """A path without pattern: of a health check or a rewrite."""
     found = _path(value)
@@ -207,6 +224,7 @@ def plain_path(value: object) -> str:
     return found
 
 
+@verified
 def rewritten_path(value: object) -> str:
     """A path, and a query if need be, that takes the place of the client's."""
     found = text(value, "a path")
@@ -221,6 +239,7 @@ def rewritten_path(value: object) -> str:
     return found
 
 
+@verified
 def check_path(value: object) -> str:
     """The request target of a health check: a path, and a query if need be."""
     found = text(value, "a path")
@@ -231,6 +250,7 @@ def check_path(value: object) -> str:
     return found
 
 
+@verified
 def location(value: object) -> str:
     """The target of a redirect: a URL or a path, in which {scheme} {host} {port} {path} {query} {uri} are filled in."""
     found = text(value, "the target of a redirect")
@@ -256,6 +276,7 @@ def _url(found: str) -> str:
     return f"https://{found}" if re.match(r"[A-Za-z0-9\-]+(\.[A-Za-z0-9\-]+)+", found, re.ASCII) else ""
 
 
+@verified
 def hash_key(value: object) -> str:
     """ip | path | uri | header:NAME | cookie:NAME | query:NAME."""
     found = text(value, f"one of {listed(HASH_KEYS)}")
@@ -283,6 +304,7 @@ def hash_key(value: object) -> str:
     raise Invalid(f"must be {listed(HASH_KEYS)}", guess)
 
 
+@verified
 def access_log(value: object) -> str:
     """stdout | stderr | off | a file | syslog:udp://host:514 | syslog:unix:/dev/log."""
     found = text(value, "stdout, stderr, off, a file or a syslog target").strip()
@@ -319,6 +341,7 @@ def _syslog(target: str) -> str:
     raise Invalid("a syslog target is syslog:udp://HOST:514 or syslog:unix:/dev/log", guess)
 
 
+@verified
 def status_range(value: object) -> tuple[int, int]:
     """200 or "200-399"; both ends count."""
     if isinstance(value, int) and not isinstance(value, bool):

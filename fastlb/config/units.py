@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from .suggest import Invalid
+from .suggest import Invalid, verified
 
 _SECONDS = {
     "d": Decimal(86400),
@@ -33,6 +33,7 @@ SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?([kKmMgGtT]([iI]?[bB])?|[bB])?$"
 PERCENT_PATTERN = r"^[0-9]+(\.[0-9]+)? ?%$"
 
 
+@verified
 def duration(value: object) -> float:
     """Seconds of "1h30m", "2.5s", "500ms" or 0. Units d h m s ms, the larger first, each once.
 
@@ -81,6 +82,7 @@ def _duration_guess(text: str) -> str:
     return f"{number}s" if not unit else ""
 
 
+@verified
 def size(value: object) -> int:
     """Bytes of "16KB", "1MiB", "1.5M", "512" or a whole number. KB, MB, GB and TB are powers of 1024.
 
@@ -108,6 +110,7 @@ def _size_guess(text: str) -> str:
     return f"{match[1]}{match[2].upper()}B" if match else ""
 
 
+@verified
 def percent(value: object) -> float:
     """A share from 0 to 1 of "50%" or 0.5. Raises `Invalid`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

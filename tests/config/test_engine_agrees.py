@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlb.balance import Balancer, Server, algorithms
 from fastlb.config import check_file, check_mapping, syntax
+from fastlb.config.models_backends import ALGORITHMS, HASH_METHODS, MAX_WEIGHT
 from fastlb.config.models_global import MAX_HEADER_COUNT
 from fastlb.config.suggest import Invalid
 from fastlb.engine import patterns
@@ -46,7 +48,7 @@ def test_paths(text: str) -> None:
 def test_hosts(text: str) -> None:
     if accepted(syntax.host_pattern, text):
         patterns.host_pattern(syntax.host_pattern(text))
-    if text and accepted(syntax.check_host, text):
+    if accepted(syntax.host_header, text):
         compile_chain([HeaderRules(set=(("Host", text),))], request=True)
 
 
@@ -91,6 +93,23 @@ def test_log_formats_are_those_of_the_engine() -> None:
             "backends": {"b": {"servers": "a:1"}},
         }
         assert check_mapping(configuration).spec is not None
+
+
+def test_algorithms_are_those_of_the_balancing_core() -> None:
+    assert set(ALGORITHMS) == set(algorithms())
+
+
+SERVERS = [Server("10.0.0.1:80"), Server("10.0.0.2:80", weight=MAX_WEIGHT), Server("unix:/run/x", backup=True)]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_balances(algorithm: str) -> None:
+    options = {"panic_threshold": 1.0}
+    if algorithm != "consistent_hash":
+        assert Balancer(algorithm, SERVERS, **options).pick(b"key").address in {s.address for s in SERVERS}
+        return
+    for method in HASH_METHODS:
+        assert Balancer(algorithm, SERVERS, method=method, bound=100, **options).pick(b"key") is not None
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

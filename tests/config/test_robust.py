@@ -80,7 +80,7 @@ GOOD: dict[str, Any] = {
             "request_headers": {"set": {"A": "1"}},
         }
     },
-    "backends": {"app": {"servers": ["a:1", {"address": "b:1"}], "balance": {"algorithm": "first"}}},
+    "backends": {"app": {"servers": ["a:1", {"address": "b:1"}], "balance": {"algorithm": "random"}}},
 }
 
 
