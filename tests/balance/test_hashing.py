@@ -134,9 +134,7 @@ def test_bounded_load_places(weights: list[int], served: int, percent: int, slot
     assert places(weights, served, percent) == slots
 
 
-@given(
-    st.lists(st.integers(1, 65535 * 65536), min_size=1, max_size=20), st.integers(0, 10**6), st.integers(101, 1000)
-)
+@given(st.lists(st.integers(1, 65535 * 65536), min_size=1, max_size=20), st.integers(0, 10**6), st.integers(101, 1000))
 def test_bounded_load_places_are_haproxy_s(weights: list[int], served: int, percent: int) -> None:
     found = places(weights, served, percent)
     assert found == hashing.places(weights, served, percent)
@@ -187,9 +185,7 @@ def test_jump_by_slot(n: int, keys: list[int]) -> None:
 @pytest.mark.parametrize("weights", [[1] * 10, [1, 2, 3, 4]])
 def test_maglev_is_balanced_within_a_slot(weights: list[int]) -> None:
     """Picks over all residues of the table size count the slots."""
-    p = Probe(
-        "consistent_hash", [(f"s{i}", w) for i, w in enumerate(weights)], method="maglev", table_size=1009
-    )
+    p = Probe("consistent_hash", [(f"s{i}", w) for i, w in enumerate(weights)], method="maglev", table_size=1009)
     counts = collections.Counter(p.select(key=k) for k in range(1009))
     for i, w in enumerate(weights):
         assert abs(counts[i] - 1009 * w / sum(weights)) < 2

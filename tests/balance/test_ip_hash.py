@@ -15,7 +15,8 @@ from tests.oracle.hashing import ip_hash
 
 
 @pytest.mark.parametrize(
-    ("address", "h", "slot"), [("10.0.0.7", 2565, 0), ("192.168.1.9", 154, 1), ("203.0.113.5", 2592, 0), ("8.8.8.8", 3023, 2)]
+    ("address", "h", "slot"),
+    [("10.0.0.7", 2565, 0), ("192.168.1.9", 154, 1), ("203.0.113.5", 2592, 0), ("8.8.8.8", 3023, 2)],
 )
 def test_known_hashes(address: str, h: int, slot: int) -> None:
     packed = ipaddress.ip_address(address).packed

@@ -1,4 +1,4 @@
-"""The cases whose verdict is not "ok" and may stay so, each with its reason. Keys: case id; values: (verdict, reason)."""
+"""The cases whose verdict is not "ok" and may stay so, with the reason. Keys: case id; values: (verdict, reason)."""
 
 REQUESTS: dict[str, tuple[str, str]] = {
     "gunicorn:valid/024": (

@@ -1,6 +1,7 @@
 """The published corner cases of HTTP/1.1, through a running fastlb with a hostile client or a hostile server.
 
-The cases and their drivers lie in a folder `shared/conformance` beside the checkout, or where FASTLB_CONFORMANCE points.
+The cases and their drivers lie in a folder `shared/conformance` beside the checkout, or where FASTLB_CONFORMANCE
+points.
 A driver judges by what really arrives on both sides. The runs go on side by side: they mostly wait for silence.
 """
 

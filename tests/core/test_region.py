@@ -16,7 +16,6 @@ from fastlb._core import region as region_module
 from fastlb._core.region import DRAIN, FULL_RAMP, GAUGE_COUNTERS, READY, STARTING, UP, Region
 from tests.helpers import ROOT
 
-
 GAUGE = GAUGE_COUNTERS[-1]
 
 

@@ -65,7 +65,7 @@ def test_the_connection_used_last_is_used_next(balancer: Balancers, origin: Orig
 def test_pool_size_closes_the_oldest(balancer: Balancers, origin: Origin) -> None:
     lb = balancer(origin, backend={"pool": {"size": 1}})
     first, second = lb.dial().get("/1"), lb.dial().get("/2")
-    servers = dict((r.target, s) for s, r in (origin.request(), origin.request()))
+    servers = {r.target: s for s, r in (origin.request(), origin.request())}
     servers["/1"].answer("x")
     first.response()
     servers["/2"].answer("x")

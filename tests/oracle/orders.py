@@ -20,7 +20,7 @@ class SmoothRoundRobin:
 
 
 def eevdf(weights: list[int], picks: int) -> list[int]:
-    """Among those whose start k/w has come by virtual time t/W, the earliest finish (k+1)/w, first declared on a tie."""
+    """Among those whose start k/w has come by virtual time t/W, the earliest finish (k+1)/w, the first on a tie."""
     total = sum(weights)
     done = [0] * len(weights)
     order = []
