@@ -54,13 +54,13 @@ class RouteTable(Table):
     """Conditions, which must all hold, and one action. The first route that matches wins."""
 
     name: Name = option("", "For the log; otherwise routes are known by their place.")
-    host: Hosts = option(list, "Names that Host may hold: exact, or with a wildcard such as *.example.com.")
-    path: Paths = option(list, "Exact /a, prefix /a/*, or with * inside, such as /img/*.png.")
+    host: Hosts = option(list, "Names that Host may hold: exact, or with a wildcard such as `*.example.com`.")
+    path: Paths = option(list, "Exact `/a`, prefix `/a/*`, or with `*` inside, such as `/img/*.png`.")
     methods: Methods = option(list, "Request methods.")
     headers: dict[HeaderName, HeaderValue] = option(
-        dict, "Header fields and their values; * = present, and as a wildcard."
+        dict, "Header fields and their values; `*` = present, and as a wildcard."
     )
-    query: dict[QueryText, QueryText] = option(dict, "Query parameters and their values; * as for headers.")
+    query: dict[QueryText, QueryText] = option(dict, "Query parameters and their values; `*` as for headers.")
     source: Networks = option(list, "Networks that the client may be in.")
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")

@@ -81,8 +81,8 @@ _TIMEOUTS = spec.Timeouts()
 _LIMITS = spec.Limits()
 
 
-def _timeout(default: float, text: str) -> float:
-    field: float = option(default, f"{text} 0 = never.", shown=units.format_duration(default))
+def _timeout(default: float, text: str, zero: str = "0 = no limit.") -> float:
+    field: float = option(default, f"{text} {zero}", shown=units.format_duration(default))
     return field
 
 
@@ -96,7 +96,7 @@ class TimeoutsTable(Table):
     idle: Duration = _timeout(_TIMEOUTS.idle, "A kept-alive client connection without a request.")
     tunnel: Duration = _timeout(_TIMEOUTS.tunnel, "A WebSocket or another tunnel without traffic.")
     queue: Duration = _timeout(_TIMEOUTS.queue, "Waiting for a free server, then 503.")
-    drain: Duration = _timeout(_TIMEOUTS.drain, "For what is in flight when the program stops.")
+    drain: Duration = _timeout(_TIMEOUTS.drain, "For what is in flight when the program stops.", "0 = it is cut off.")
 
 
 class LimitsTable(Table):

@@ -86,7 +86,7 @@ class RewriteTable(Table):
     """The path that the server sees."""
 
     strip_prefix: PlainPath = option("", "Taken off the front, at a '/' only: /api of /api/users leaves /users.")
-    replace_prefix: PrefixPair | None = option(None, "[old, new]: the first takes the place of the second.")
+    replace_prefix: PrefixPair | None = option(None, "[old, new]: the second takes the place of the first.")
     set: RewrittenPath = option("", "The whole path, perhaps with a query; wins over the other two.")
 
 
