@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from fastlb.runtime.info import RuntimeInfo, shown
+from fastlb.runtime.service import StartError
 from fastlb.runtime.supervisor import serve
 from fastlb.runtime.worker_process import worker_environment
 from fastlb.spec import Address, Backend, Balance, Frontend, Global, HealthCheck, Listen, Log, Server, Spec
@@ -43,7 +44,7 @@ class Origins:
             ports = json.loads(lines.readline() or b"[]")
         if not ports:
             self.__exit__(None, None, None)
-            raise RuntimeError("the origin servers of the demonstration did not start")
+            raise StartError("the origin servers of the demonstration did not start")
         self.addresses = tuple(Address("127.0.0.1", port) for port in ports)
         return self
 

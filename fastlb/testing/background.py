@@ -72,6 +72,25 @@ def listen_on(address: Address) -> socket.socket:
     return sock
 
 
+def accept_all(listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    """Has the running loop hand each connection to `take`, until `listener` is removed from it.
+
+    A callback and not a task, because a task cancelled at the wrong moment loses the connection it was just given.
+    """
+
+    def ready() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            sock.setblocking(False)
+            no_delay(sock)
+            take(sock)
+
+    asyncio.get_running_loop().add_reader(listener.fileno(), ready)
+
+
 def address_of(sock: socket.socket) -> Address:
     """Where a listening socket listens."""
     name = sock.getsockname()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from fastlb.testing.background import Address, BackgroundLoop, address_of, listen_on, no_delay, reset
+from fastlb.testing.background import Address, BackgroundLoop, accept_all, address_of, listen_on, reset
 from fastlb.testing.message import END, Need, Request, fill_head, take_chunked
 from fastlb.testing.script import (
     Close,
@@ -182,7 +182,6 @@ class Origin:
         self._changed = threading.Condition()
         self._background: BackgroundLoop | None = None
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._address: Address = address
 
@@ -221,7 +220,8 @@ class Origin:
         assert self._background is not None, "not started: use 'with'"
         self._listener = listen_on(self._wanted)
         self._wanted = self._address = address_of(self._listener)
-        self._background.run(self._start(self._listener))
+        listener = self._listener
+        self._background.call(lambda: accept_all(listener, self._take))
 
     def refuse(self, *, drop: bool = True) -> None:
         """Stops listening, so that connecting is refused; `drop` also closes what is open. `listen` ends it."""
@@ -255,15 +255,9 @@ class Origin:
             self.bytes_received += count
             self._changed.notify_all()
 
-    async def _start(self, listener: socket.socket) -> None:
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
-
     async def _stop(self, *, connections: bool) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._accepting = None
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
             self._listener = None
         if connections:
@@ -272,19 +266,23 @@ class Origin:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            no_delay(sock)
+    def _take(self, sock: socket.socket) -> None:
+        with self._changed:
+            number = self.connections
+            self.connections += 1
+            self.open_connections += 1
+            self._changed.notify_all()
+        task = asyncio.get_running_loop().create_task(self._serve(sock, number))
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:  # also of a task that was cancelled before its first step
+            self._tasks.discard(task)
+            sock.close()
             with self._changed:
-                number = self.connections
-                self.connections += 1
-                self.open_connections += 1
+                self.open_connections -= 1
                 self._changed.notify_all()
-            task = loop.create_task(self._serve(sock, number))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+
+        task.add_done_callback(ended)
 
     async def _serve(self, sock: socket.socket, number: int) -> None:
         try:
@@ -307,8 +305,3 @@ class Origin:
                 left = exchange.received
         except _Ended:
             pass
-        finally:
-            sock.close()
-            with self._changed:
-                self.open_connections -= 1
-                self._changed.notify_all()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
-from fastlb.testing.background import Address, BackgroundLoop, address_of, listen_on, no_delay, reset
+from fastlb.testing.background import Address, BackgroundLoop, accept_all, address_of, listen_on, no_delay, reset
 
 
 class _Cut(Exception):
@@ -132,15 +132,16 @@ class FaultyProxy:
     async def _start(self, listener: socket.socket) -> None:
         self._go = asyncio.Event()
         self._stall()
-        self._spawn(self._accept(listener))
+        accept_all(listener, self._take)
 
     async def _end(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -148,19 +149,21 @@ class FaultyProxy:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listener)
-            with self._changed:
-                self.connections += 1
-                self._changed.notify_all()
-            if self.refusing:
-                reset(client)
-            else:
-                link = _Link(client)
-                self._links.add(link)
-                link.task = self._spawn(self._serve(link))
+    def _take(self, client: socket.socket) -> None:
+        with self._changed:
+            self.connections += 1
+            self._changed.notify_all()
+        if self.refusing:
+            reset(client)
+            return
+        link = _Link(client)
+        self._links.add(link)
+        link.task = self._spawn(self._serve(link))
+        link.task.add_done_callback(lambda _: self._drop(link))  # also of a task cancelled before its first step
+
+    def _drop(self, link: _Link) -> None:
+        self._links.discard(link)
+        link.close()
 
     async def _serve(self, link: _Link) -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +174,6 @@ class FaultyProxy:
             link.server = server = socket.socket(family, socket.SOCK_STREAM)
             server.setblocking(False)
             await loop.sock_connect(server, self.target)
-            no_delay(link.client)
             no_delay(server)
             pumps = [
                 self._spawn(self._pump(link, link.client, server, "up", lambda: self.cut_up)),
@@ -184,8 +186,6 @@ class FaultyProxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            self._links.discard(link)
-            link.close()
 
     async def _pump(
         self, link: _Link, source: socket.socket, sink: socket.socket, way: str, limit: Callable[[], int | None]
