@@ -73,6 +73,7 @@ def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
         ("connections", [_connections(frontends, info)]),
         ("server limits", _by_owner(backends, _server_limits)),
         ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
+        ("passive checks", []),  # not in this version
         ("retries", _by_owner(backends, lambda b: f"{b.retries}, each on another server" if b.retries else "")),
         ("panic", _by_owner(backends, _panic)),
         ("slow start", _by_owner(backends, lambda b: format_duration(b.slow_start) if b.slow_start else "")),

@@ -43,7 +43,7 @@ def test_the_least() -> None:
         "connections      480 at a time a worker (1024 open files)",
         "retries          2, each on another server",
         "panic            with fewer than 50% of its servers up a backend uses all",
-        "off              server limits, health checks, slow start",
+        "off              server limits, health checks, passive checks, slow start",
     ]
 
 
@@ -98,7 +98,7 @@ def test_what_differs_is_told_apart() -> None:
         "                 api: on",
         "slow start       app: off",
         "                 api: 1m30s",
-        "off              retries, panic",
+        "off              passive checks, retries, panic",
     ]
 
 
