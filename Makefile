@@ -95,6 +95,9 @@ $(ACTIONLINT):
 
 COPIED := $(filter-out build dist wheelhouse node_modules,$(wildcard *)) .ci $(wildcard .github)
 
+# Found beside the checkout by the tests, which a copy is not.
+export FASTLB_CONFORMANCE ?= $(wildcard $(CURDIR)/../shared/conformance)
+
 define copy_to
 	@mkdir -p build/$(1)
 	@find build/$(1) -path build/$(1)/build -prune -o -type f ! -name '*.so' -exec rm -f {} +
