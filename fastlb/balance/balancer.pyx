@@ -47,7 +47,8 @@ cdef extern from "<arpa/inet.h>" nogil:
 cdef dict _STATES = {"up": SERVER_UP, "down": 0, "drain": SERVER_UP | SERVER_DRAIN}
 cdef dict _OWN_OPTIONS = {"max_connections": integer(1, 2**32 - 1), "slow_start": number(0.001, 86400)}
 _check_weight = integer(0, 65535)
-_check_latency = number(0, 4294)
+LONGEST = 4294                          # seconds whose microseconds fit 32 bits
+_check_latency = number(0, LONGEST)
 
 
 class NoServerAvailable(LookupError):
@@ -475,7 +476,7 @@ cdef class Lease:
     def __exit__(self, kind, error, trace):
         server, self._server = self._server, None
         if kind is None:
-            self._balancer.release(server, latency=time.monotonic() - self._began)
+            self._balancer.release(server, latency=min(time.monotonic() - self._began, LONGEST))
         else:
             self._balancer.release(server, ok=False if issubclass(kind, Exception) else None)
         return False

@@ -69,7 +69,7 @@ cdef class ServerSet:
         GroupLine* group                # of the owner, or _own_group
         GroupLine _own_group
         ServerLine* _free               # private lines, chained through ServerLine.latency
-        list _blocks                    # addresses of what _free was cut from
+        ServerLine* _blocks             # what _free was cut from, chained likewise through the first line of each
 
     # Memory of others; the caller keeps it alive as long as the set. `slot` is the next one (count) or one in use.
     # A NULL ledger is replaced by the spare word of the line, which needs a private line. 0, or -1 with an exception.

@@ -5,6 +5,7 @@ own. An `Algorithm` answers one question, which member next; it neither takes no
 or health, and never runs Python code when asked.
 """
 
+cimport cython
 from libc.stdlib cimport free, realloc
 from libc.string cimport memmove, memset
 
@@ -19,6 +20,7 @@ cdef enum:
     LINES_A_BLOCK = 64
 
 
+@cython.no_gc                           # holds nothing but strings; records outlive every use of them
 cdef class ServerSet:
     """Slots of one group of servers. `shared` says that other processes change the same records."""
 
@@ -26,12 +28,15 @@ cdef class ServerSet:
         self.shared = shared
         self.group = &self._own_group
         self.names = []
-        self._blocks = []
 
     def __dealloc__(self):
+        cdef ServerLine* block = self._blocks
+        cdef ServerLine* following
+        while block is not NULL:
+            following = <ServerLine*><size_t>block.latency
+            free(block)
+            block = following
         free(self.slots)
-        for address in self._blocks:
-            free(<void*><size_t>address)
 
     cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, bint backup) except -1:
         cdef Slot* grown
@@ -85,8 +90,9 @@ cdef class ServerSet:
             block = <ServerLine*>aligned_alloc(64, LINES_A_BLOCK * sizeof(ServerLine))
             if block is NULL:
                 raise MemoryError()
-            self._blocks.append(<size_t>block)
-            for i in range(LINES_A_BLOCK - 1, -1, -1):
+            block.latency = <size_t>self._blocks
+            self._blocks = block
+            for i in range(LINES_A_BLOCK - 1, 0, -1):
                 self.free_line(&block[i])
         line = self._free
         self._free = <ServerLine*><size_t>line.latency
