@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import ROOT, Program, free_port, wait_until
+from tests.helpers import FASTLB, ROOT, Program, free_port, wait_until
 
 from .toml import dump
 from .wire import Origin, Wire, dial
@@ -75,14 +74,18 @@ class Balancer:
     def pid(self) -> int:
         return self.program.pid
 
-    def dial(self, frontend: str = "web", **options: int) -> Wire:
+    def dial(self, frontend: str = "web", **options: Any) -> Wire:
         """A new client connection."""
         return dial(("127.0.0.1", self.ports[frontend]), **options)
 
     def logged(self, mark: str) -> Logged:
-        """The access log line of the request in whose line `mark` stands; awaited."""
-        match = self.program.wait_line(r'\] \S+ \S+/\S+ -?\d+/.*"[^"]*' + re.escape(mark))
+        """The access log line of the request in whose line `mark` stands, or the first with these flags; awaited."""
+        match = self.program.wait_line(r"\] \S+ \S+/\S+ -?\d+/.*" + re.escape(mark))
         return Logged.read(match.string)
+
+    def log_count(self) -> int:
+        """Lines of the access log so far."""
+        return sum(1 for line in self.program.lines if _LINE.search(line))
 
     def complained(self, pattern: str) -> str:
         """The first line of the error log that matches; awaited."""
@@ -121,7 +124,7 @@ def configuration(
     backend: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> dict[str, Any]:
-    """One frontend `web` over one backend `app`, and what else is asked for, as a mapping of the configuration file."""
+    """One frontend `web` over one backend `app` (without servers: none), and what else is asked for, as in a file."""
     mapping: dict[str, Any] = {
         "global": {"workers": 0},
         "log": {"access": "stdout", "format": "httplog"},
@@ -138,8 +141,11 @@ def configuration(
             }
         },
     }  # fmt: skip
+    if not servers:
+        del mapping["backends"]["app"]
+        mapping["frontends"]["web"].pop("backend")
     for name, section in sections.items():
-        key = name.rstrip("_")
+        key = name.rstrip("_")  # global_ is written so because of Python
         mapping[key] = {**mapping.get(key, {}), **section}
     for f in mapping["frontends"].values():
         f.setdefault("listen", f"127.0.0.1:{free_port()}")
@@ -150,7 +156,7 @@ def launch(mapping: Mapping[str, Any], folder: Path, **options: Any) -> Balancer
     """Starts fastlb with the configuration `mapping`; returns when it accepts."""
     file = folder / f"{uuid.uuid4().hex}.toml"
     file.write_text(dump(mapping))
-    program = Program([sys.executable, "-m", "tests.e2e.run_engine", file], cwd=ROOT, **options)
+    program = Program([*FASTLB, "serve", "-c", file], cwd=ROOT, **options)
     try:
         program.wait_line("fastlb ready", timeout=30)
     except BaseException:

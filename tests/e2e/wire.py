@@ -255,10 +255,12 @@ def _field(line: bytes) -> tuple[str, str]:
     return match[1].decode().lower(), match[2].decode("latin-1")
 
 
-def dial(address: tuple[str, int], *, receive_buffer: int = 0) -> Wire:
+def dial(address: tuple[str, int], *, receive_buffer: int = 0, source: str = "") -> Wire:
     """A new connection; a small receive buffer makes a slow reader."""
     sock = socket.socket()
     sock.settimeout(PATIENCE)
+    if source:
+        sock.bind((source, 0))
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.connect(address)
