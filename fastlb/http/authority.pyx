@@ -8,7 +8,7 @@ IPvFuture, which no HTTP client sends.
 
 from libc.stdint cimport uint8_t, uint32_t
 
-from fastlb.http.scan cimport FL_DIGIT, FL_HEX, FL_LIKELY, FL_REGNAME, fl_is, fl_lower, fl_run
+from fastlb.http.scan cimport FL_DIGIT, FL_HEX, FL_LIKELY, FL_REGNAME, fl_is, fl_lower, fl_run, fl_scan_host
 
 
 cdef bint valid_ipv4(const uint8_t* p, const uint8_t* end) noexcept nogil:
@@ -75,7 +75,8 @@ cdef bint valid_ipv6(const uint8_t* p, const uint8_t* end) noexcept nogil:
     return groups <= 7 if gap else groups == 8
 
 
-cdef bint split_authority(const char* text, size_t n, uint32_t* host_len, uint32_t* port) noexcept nogil:
+cdef bint split_authority(const char* base, const char* text, size_t n, uint32_t* host_len,
+                          uint32_t* port) noexcept nogil:
     cdef const uint8_t* p = <const uint8_t*>text
     cdef const uint8_t* end = p + n
     cdef const uint8_t* q = p
@@ -89,6 +90,7 @@ cdef bint split_authority(const char* text, size_t n, uint32_t* host_len, uint32
             return False
         q += 1
     else:
+        q = fl_scan_host(p, end, <const uint8_t*>base)
         while True:
             q = fl_run(q, end, FL_REGNAME)
             if FL_LIKELY(q == end) or q[0] != 37:

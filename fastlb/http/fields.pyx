@@ -35,11 +35,12 @@ cdef uint32_t HOP_BY_HOP = (
 )
 
 cdef struct Name:
-    uint8_t n
-    uint8_t text[24]
+    uint8_t n                   # 0: nothing here
+    uint8_t id                  # FieldId
+    uint8_t flags               # of every field of that name
+    uint8_t text[29]            # 32 bytes a slot: found by a shift
 
-cdef Name names[32]
-cdef uint8_t slots[NAME_SLOTS]  # hash -> FieldId; free of collisions, or the import fails
+cdef Name names[NAME_SLOTS]     # by hash; free of collisions, or the import fails
 
 _NAMES = {
     FIELD_HOST: b"host",
@@ -83,46 +84,51 @@ cdef int fill_names() except -1:
     cdef bytes text
     cdef uint32_t at
     cdef int i, ident
+    cdef Name slot
     if len(_NAMES) != FIELD_IDS - 1 or FIELD_IDS > 32:
         raise ImportError("fastlb.http.fields: every FieldId needs its name")
     for ident, text in _NAMES.items():
-        names[ident].n = <uint8_t>len(text)
+        slot.n = <uint8_t>len(text)
+        slot.id = <uint8_t>ident
+        slot.flags = <uint8_t>(HOP_BY_HOP >> ident & FIELD_HOP)
         for i in range(len(text)):
-            names[ident].text[i] = <uint8_t>text[i]
-        at = name_hash(names[ident].text, names[ident].n)
-        if slots[at] or not NAME_MIN <= len(text) <= NAME_MAX:
+            slot.text[i] = <uint8_t>text[i]
+        at = name_hash(slot.text, slot.n)
+        if names[at].n or not NAME_MIN <= len(text) <= NAME_MAX:
             raise ImportError(f"fastlb.http.fields: the hash does not hold {text!r}")
-        slots[at] = <uint8_t>ident
+        names[at] = slot
     return 0
 
 
 fill_names()
 
 
-cdef inline int identify(const uint8_t* p, uint32_t n) noexcept nogil:
-    cdef uint32_t ident
+# The entry of a name, or NULL.
+cdef inline Name* identify(const uint8_t* p, uint32_t n) noexcept nogil:
+    cdef Name* slot
     if n - NAME_MIN > NAME_MAX - NAME_MIN:
-        return FIELD_OTHER
-    ident = slots[name_hash(p, n)]
-    if FL_LIKELY(names[ident].n != n) or not fl_same_name(p, names[ident].text, n):
-        return FIELD_OTHER
-    return <int>ident
+        return NULL
+    slot = &names[name_hash(p, n)]
+    return slot if slot.n == n and fl_same_name(p, slot.text, n) else NULL
 
 
 cdef int field_id(const char* name, size_t n) noexcept nogil:
-    return FIELD_OTHER if n > NAME_MAX else identify(<const uint8_t*>name, <uint32_t>n)
+    cdef Name* known = NULL if n > NAME_MAX else identify(<const uint8_t*>name, <uint32_t>n)
+    return FIELD_OTHER if known is NULL else known.id
 
 
 cdef int field_lookalike(const char* name, size_t n) noexcept nogil:
     cdef uint8_t plain[24]
     cdef uint32_t i
     cdef uint8_t c
+    cdef Name* known
     if n > NAME_MAX:
         return FIELD_OTHER
     for i in range(<uint32_t>n):
         c = <uint8_t>name[i]
         plain[i] = c if fl_is(c, FL_COMMON) else 45
-    return identify(plain, <uint32_t>n)
+    known = identify(plain, <uint32_t>n)
+    return FIELD_OTHER if known is NULL else known.id
 
 
 cdef bint name_equal(const char* a, size_t an, const char* b, size_t bn) noexcept nogil:
@@ -162,38 +168,55 @@ cdef int name_fault(uint8_t c) noexcept nogil:
     return REASON_BARE_LF if c == 10 else REASON_FIELD_NAME
 
 
+# A field line that does not begin with a tchar: 1 at the end of the section, else as scan_fields.
+cdef int line_start(FieldScan* s, const uint8_t* base, const uint8_t* p, const uint8_t* end,
+                    uint32_t count) noexcept nogil:
+    if p[0] == 13:
+        if p + 1 == end:
+            return suspend(s, base, p, count, FIELDS_LINE)
+        if p[1] != 10:
+            return refuse(s, base, p, count, REASON_BARE_CR)
+        s.pos = <uint32_t>(p - base) + 2
+        s.nfields = <uint16_t>count
+        return 1
+    if is_space(p[0]):
+        return refuse(s, base, p, count, REASON_OBS_FOLD if count else REASON_FIELD_LINE)
+    return refuse(s, base, p, count, name_fault(p[0]))
+
+
 cdef int scan_fields(FieldScan* s, const char* buf, uint32_t n) noexcept nogil:
     cdef const uint8_t* base = <const uint8_t*>buf
     cdef const uint8_t* end = base + n
     cdef const uint8_t* p = base + s.pos
+    cdef const uint8_t* name
+    cdef const uint8_t* value
     cdef const uint8_t* q
-    cdef uint32_t count = s.nfields
+    cdef Name* known
+    cdef uint32_t count = s.nfields, limit = s.limit, name_len, ident = FIELD_OTHER
     cdef Field* f = s.fields + count
     cdef int state = s.state
-    cdef uint32_t ident, name_len
     cdef bint odd
+    name = value = p
+    if FL_UNLIKELY(state != FIELDS_LINE):
+        name = base + f.name
+        if state != FIELDS_NAME:
+            ident = f.id
+        if state == FIELDS_VALUE:
+            value = base + f.value
     while True:
         if state == FIELDS_LINE:
             if FL_UNLIKELY(p == end):
                 return suspend(s, base, p, count, FIELDS_LINE)
-            if FL_UNLIKELY(p[0] == 13):
-                if p + 1 == end:
-                    return suspend(s, base, p, count, FIELDS_LINE)
-                if p[1] != 10:
-                    return refuse(s, base, p, count, REASON_BARE_CR)
-                s.pos = <uint32_t>(p - base) + 2
-                s.nfields = <uint16_t>count
-                return 1
-            if FL_UNLIKELY(p[0] == 32 or p[0] == 9):
-                return refuse(s, base, p, count, REASON_OBS_FOLD if count else REASON_FIELD_LINE)
-            if FL_UNLIKELY(count >= s.limit):
+            if FL_UNLIKELY(p[0] <= 32):
+                return line_start(s, base, p, end, count)
+            if FL_UNLIKELY(count >= limit):
                 return refuse(s, base, p, count, REASON_TOO_MANY_FIELDS)
-            s.start = <uint32_t>(p - base)
-            f.name = s.start
+            name = p
+            f.name = <uint32_t>(p - base)
             state = FIELDS_NAME
         if state == FIELDS_NAME:
             q = fl_scan_common(p, end, base)
-            odd = p != base + f.name            # a resumed name: what was read before is not known any more
+            odd = p != name                     # a resumed name: what was read before is not known any more
             if FL_UNLIKELY(q == end or q[0] != 58):
                 odd = True
                 q = fl_run(q, end, FL_TOKEN)
@@ -201,44 +224,51 @@ cdef int scan_fields(FieldScan* s, const char* buf, uint32_t n) noexcept nogil:
                     return suspend(s, base, q, count, FIELDS_NAME)
                 if q[0] != 58:
                     return refuse(s, base, q, count, name_fault(q[0]))
-            name_len = <uint32_t>(q - base) - f.name
+            name_len = <uint32_t>(q - name)
             if FL_UNLIKELY(name_len - 1 > 0xfffe):
                 return refuse(s, base, q, count, REASON_FIELD_NAME)
-            ident = <uint32_t>identify(base + f.name, name_len)
             f.name_len = <uint16_t>name_len
-            f.id = <uint8_t>ident
-            f.flags = <uint8_t>(HOP_BY_HOP >> ident & FIELD_HOP)
-            if FL_UNLIKELY(odd) and not ident and field_lookalike(buf + f.name, name_len):
-                f.flags = FIELD_HOP
+            known = identify(name, name_len)
+            ident = FIELD_OTHER
+            if known is not NULL:
+                ident = known.id
+                f.id = known.id
+                f.flags = known.flags
+            else:
+                f.id = FIELD_OTHER
+                f.flags = FIELD_HOP if FL_UNLIKELY(odd) and field_lookalike(<const char*>name, name_len) else 0
             p = q + 1
             state = FIELDS_SPACE
         if state == FIELDS_SPACE:
-            # Nearly always exactly one space.
-            if FL_LIKELY(p < end and p[0] == 32):
+            # nearly always exactly one space
+            if FL_LIKELY(end - p >= 2 and p[0] == 32):
                 p += 1
-            while p < end and (p[0] == 32 or p[0] == 9):
-                p += 1
-            if FL_UNLIKELY(p == end):
-                return suspend(s, base, p, count, FIELDS_SPACE)
+            if FL_UNLIKELY(p == end or p[0] <= 32):
+                while p < end and is_space(p[0]):
+                    p += 1
+                if p == end:
+                    return suspend(s, base, p, count, FIELDS_SPACE)
+            value = p
             f.value = <uint32_t>(p - base)
             state = FIELDS_VALUE
         # FIELDS_VALUE
         p = fl_scan_value(p, end, base)
-        if FL_UNLIKELY(p == end or (p + 1 == end and p[0] == 13)):
-            return suspend(s, base, p, count, FIELDS_VALUE)
+        if FL_UNLIKELY(end - p < 2):
+            if p == end or p[0] == 13:
+                return suspend(s, base, p, count, FIELDS_VALUE)
         if FL_UNLIKELY(p[0] != 13):
             return refuse(s, base, p, count, REASON_BARE_LF if p[0] == 10 else REASON_FIELD_VALUE)
         if FL_UNLIKELY(p[1] != 10):
             return refuse(s, base, p, count, REASON_BARE_CR)
         q = p
-        while q > base + f.value and is_space((q - 1)[0]):
-            q -= 1
-        f.value_len = <uint32_t>(q - base) - f.value
+        if FL_UNLIKELY((q - 1)[0] <= 32):
+            while q > value and is_space((q - 1)[0]):
+                q -= 1
+        f.value_len = <uint32_t>(q - value)
         p += 2
         count += 1
-        ident = f.id
         if ident:
-            if s.seen[ident]:
+            if FL_UNLIKELY(s.seen[ident]):
                 s.repeated |= 1u << ident
             else:
                 s.seen[ident] = <uint16_t>count
@@ -256,6 +286,14 @@ cdef int connection_options(Field* fields, uint32_t nfields, const uint16_t* see
     cdef size_t n
     if not seen[FIELD_CONNECTION]:
         return 0
+    if not repeated:
+        # what nearly all of them say
+        i = <uint32_t>seen[FIELD_CONNECTION] - 1
+        p = <const uint8_t*>buf + fields[i].value
+        if fields[i].value_len == 10 and fl_same_name(p, <const uint8_t*>b"keep-alive", 10):
+            return CONNECTION_KEEP_ALIVE
+        if fields[i].value_len == 5 and fl_same_name(p, <const uint8_t*>b"close", 5):
+            return CONNECTION_CLOSE
     for i in range(<uint32_t>seen[FIELD_CONNECTION] - 1, nfields):
         if fields[i].id != FIELD_CONNECTION:
             continue

@@ -75,6 +75,7 @@ cdef bint ends_chunked(const uint8_t* p, const uint8_t* end) noexcept nogil:
 # PARSE_ERROR.
 cdef int declared(FramingFacts* m, const char* buf) noexcept nogil:
     cdef Field* f
+    cdef const char* end
     cdef uint32_t te = m.seen[FIELD_TRANSFER_ENCODING], length = m.seen[FIELD_CONTENT_LENGTH]
     m.content_length = 0
     if te:
@@ -86,7 +87,12 @@ cdef int declared(FramingFacts* m, const char* buf) noexcept nogil:
         if m.minor == 0 or m.repeated >> FIELD_TRANSFER_ENCODING & 1:
             return fault(m, REASON_TRANSFER_ENCODING, 400)
         if is_chunked(<const uint8_t*>buf + f.value, f.value_len):
-            return FRAMING_CHUNKED
+            # A tab behind it is white space by the RFC and part of the name for llhttp, which would then read another
+            # framing: refused, as nobody sends it in good faith.
+            end = buf + f.value + f.value_len
+            while end[0] == 32:
+                end += 1
+            return FRAMING_CHUNKED if end[0] == 13 else fault(m, REASON_TRANSFER_ENCODING, 400)
         if ends_chunked(<const uint8_t*>buf + f.value, <const uint8_t*>buf + f.value + f.value_len):
             return fault(m, REASON_TE_UNKNOWN, 501)
         return fault(m, REASON_TRANSFER_ENCODING, 400)

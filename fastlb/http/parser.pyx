@@ -484,6 +484,6 @@ cdef class ChunkedDecoder:
 def split_authority(bytes text not None):
     """(host, port) of host [":" port], port 0 when there is none. Raises ValueError (RFC 9110 section 4.2)."""
     cdef uint32_t n = 0, port = 0
-    if not c_split_authority(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), &n, &port):
+    if not c_split_authority(PyBytes_AS_STRING(text), PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), &n, &port):
         raise ValueError(f"not a host and port: {text!r}")
     return text[:n], port

@@ -137,7 +137,7 @@ cdef uint32_t scheme_length(const uint8_t* p, uint32_t n) noexcept nogil:
 cdef bint take_authority(RequestHead* h, const uint8_t* base, uint32_t off, uint32_t n) noexcept nogil:
     h.authority.off = h.host.off = off
     h.authority.len = n
-    return split_authority(<const char*>base + off, n, &h.host.len, &h.port)
+    return split_authority(<const char*>base, <const char*>base + off, n, &h.host.len, &h.port)
 
 
 # Any form of target but origin-form, once its bytes are known to be visible ASCII (RFC 9112 section 3.2).
@@ -313,7 +313,7 @@ cdef int conclude(RequestHead* h, const char* buf) noexcept nogil:
         if FL_LIKELY(h.form == TARGET_ORIGIN or h.form == TARGET_ASTERISK):
             if not take_authority(h, <const uint8_t*>buf, f.value, f.value_len):
                 return refuse(h, REASON_HOST, 400)
-        elif not split_authority(buf + f.value, f.value_len, &len_, &port):
+        elif not split_authority(buf, buf + f.value, f.value_len, &len_, &port):
             return refuse(h, REASON_HOST, 400)
         if FL_UNLIKELY(h.host.len == 0 and h.authority.len):
             return refuse(h, REASON_HOST, 400)          # a port without a host

@@ -25,4 +25,5 @@ cdef extern from "scan.h" nogil:
     const uint8_t* fl_scan_value(const uint8_t* p, const uint8_t* end, const uint8_t* base)
     const uint8_t* fl_scan_target(const uint8_t* p, const uint8_t* end, const uint8_t* base)
     const uint8_t* fl_scan_common(const uint8_t* p, const uint8_t* end, const uint8_t* base)
+    const uint8_t* fl_scan_host(const uint8_t* p, const uint8_t* end, const uint8_t* base)
     bint fl_same_name(const uint8_t* name, const uint8_t* lower, unsigned n)

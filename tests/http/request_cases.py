@@ -285,6 +285,9 @@ FRAMING: list[Case] = [
     ("6.3", head(b"Content-Length: 5", b"content-length: 6"), LENGTH),
     ("6.3", head(BODY), {"framing": "chunked"}),
     ("7", head(b"transfer-ENCODING:CHUNKED"), {"framing": "chunked"}),
+    ("6.1", head(b"Transfer-Encoding: \t chunked  "), {"framing": "chunked"}),
+    ("6.1", head(b"Transfer-Encoding: chunked\t"), CODING),  # llhttp reads another name
+    ("6.1", head(b"Transfer-Encoding: chunked \t "), CODING),
     ("6.3", head(BODY, b"Content-Length: 5"), BOTH),
     ("6.3", head(b"Content-Length: 5", BODY), BOTH),
     ("6.3", head(b"Content-Length: 0", BODY), BOTH),

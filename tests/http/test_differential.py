@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +81,30 @@ def test_damaged_responses(raw: bytes) -> None:
 @given(accidents(st.sampled_from([c[1] for c in CHUNKED if isinstance(c[2], bytes)])))
 def test_damaged_chunked_bodies(raw: bytes) -> None:
     check_chunked(raw)
+
+
+SPACES = [b"", b" ", b"\t", b" \t", b"\t "]
+LENGTHS = [b"5", b"0", b"05", b"", b"5 5", b"4611686018427387904", b"1000000000000000000000"]
+CODINGS = [b"chunked", b"CHUNKED", b"chunke", b"chunkedd", b"gzip", b"gzip, chunked", b"chunked, x", b",chunked"]
+OPTIONS = [
+    b"close", b"keep-alive", b"Close", b"closed", b"close x", b"x close", b"close,", b",close", b"close;q", b'"close"',
+    b"keep-alive-x", b"upgrade/1", b"x%s,%sclose", b"close%s,%sx", b"keep-alive%s,%supgrade", b"keep-alive%s,%sclose",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [(b"Content-Length", LENGTHS), (b"Transfer-Encoding", CODINGS), (b"Connection", OPTIONS)]
+)
+def test_white_space_about_what_decides(name: bytes, values: list[bytes]) -> None:
+    """It was a tab behind "chunked" that the two parsers read differently."""
+    accepted = 0
+    for value, before, behind, version in itertools.product(values, SPACES, SPACES, (b"1.0", b"1.1")):
+        for a, b in itertools.product(SPACES, SPACES) if b"%s" in value else [(b"", b"")]:
+            line = name + b":" + before + (value % (a, b) if b"%s" in value else value) + behind
+            accepted += request(b"POST / HTTP/%b\r\nHost: a\r\n%b\r\n\r\n" % (version, line))
+            for status in (b"200", b"204", b"304", b"100"):
+                response(b"HTTP/%b %b OK\r\n%b\r\n\r\n" % (version, status, line))
+    assert accepted > 20
 
 
 def test_enough_of_it_is_accepted() -> None:

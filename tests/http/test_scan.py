@@ -26,6 +26,7 @@ SOURCE = """
 EXPORT(fl_scan_value)
 EXPORT(fl_scan_target)
 EXPORT(fl_scan_common)
+EXPORT(fl_scan_host)
 int form(void) { return FL_SCAN_SSE2; }
 int class_of(int c) { return fl_class[c]; }
 int hex_of(int c) { return fl_hex(c); }
@@ -61,7 +62,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     loaded = ctypes.CDLL(str(folder / "scan.so"))
     if request.param == "portable":
         assert loaded.form() == 0
-    for name in SCANS:
+    for name in (*SCANS, "fl_scan_host"):
         function = getattr(loaded, f"run_{name}")
         function.restype = ctypes.c_long
         function.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
@@ -128,3 +129,18 @@ def test_random_buffers_from_any_start(library: ctypes.CDLL, place: Callable[[by
                 data = data[:i] + bytes([rng.randrange(256)]) + data[i + 1 :]
         start = rng.randint(0, length)
         assert scan(place(data), start, length) == plain_scan(data, start, allowed), (data, start)
+
+
+def test_host_scan_stops_in_time(library: ctypes.CDLL, place: Callable[[bytes], int]) -> None:
+    """It may stop early, since the table goes on from there, but never passes a byte that no host has."""
+    allowed = CLASSES[128] + b"."
+    rng = random.Random(2)
+    for _ in range(4000):
+        length = rng.randrange(50)
+        data = bytes(rng.choices(allowed, k=length))
+        if length and rng.random() < 0.7:
+            i = rng.randrange(length)
+            data = data[:i] + bytes([rng.randrange(256)]) + data[i + 1 :]
+        start = rng.randint(0, length)
+        end = plain_scan(data, start, allowed)
+        assert start <= library.run_fl_scan_host(place(data), start, length) <= end, (data, start)
