@@ -94,8 +94,8 @@ def check_request(raw: bytes, parser: RequestParser) -> None:
     if events.upgrade:
         return  # llhttp stops here: CONNECT, or an upgrade that it takes for accepted
     options = {o.strip(b" \t").lower() for n, v in parser.headers if n.lower() == b"connection" for o in v.split(b",")}
-    # llhttp takes Proxy-Connection for Connection (RFC 9112 appendix C.2.2), and in HTTP/1.0 keep-alive for stronger than
-    # close, where section 9.3 asks for close first
+    # llhttp takes Proxy-Connection for Connection (RFC 9112 appendix C.2.2), and in HTTP/1.0 it lets keep-alive win
+    # over close, where section 9.3 asks for close first
     if parser.seen(b"Proxy-Connection") is None and not {b"close", b"keep-alive"} <= options:
         same("keep-alive", parser.keep_alive, events.keep_alive, raw)
     check_framing(events, parser.framing, parser.content_length, raw)

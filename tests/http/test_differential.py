@@ -104,7 +104,7 @@ def test_white_space_about_what_decides(name: bytes, values: list[bytes]) -> Non
             accepted += request(b"POST / HTTP/%b\r\nHost: a\r\n%b\r\n\r\n" % (version, line))
             for status in (b"200", b"204", b"304", b"100"):
                 response(b"HTTP/%b %b OK\r\n%b\r\n\r\n" % (version, status, line))
-    assert accepted > 20
+    assert accepted >= 20
 
 
 def test_enough_of_it_is_accepted() -> None:
