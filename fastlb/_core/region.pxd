@@ -24,14 +24,14 @@ cdef enum:
     HISTOGRAMS = 4              # of a block: queue, connect, response, total
     BUCKETS = 200               # of a histogram: eight to each power of two of microseconds (bucket_of)
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
-    # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28, open 30. They say
-    # what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other counters stay, and
-    # its successor in the slot counts on from them, so that totals never go back.
+    # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
+    # open 30. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
+    # counters stay, and its successor in the slot counts on from them, so that totals never go back.
     GAUGES = 0x50200002
 
 cdef extern from *:
     """
-    /* Bucket of a duration: exact below 8, then eight to each power of two, so within 1/16 of the middle of its bucket. */
+    /* Bucket of a duration: exact below 8, then eight to each power of two. */
     static inline unsigned fl_bucket_of(unsigned long long us) {
         unsigned e;
         if (us < 8) return (unsigned)us;

@@ -1,5 +1,5 @@
-# Records that live in memory shared by the supervisor and all workers. Fixed size, a cache line each, changed with atomics;
-# a process without workers uses the same records in private memory.
+# Records that live in memory shared by the supervisor and all workers. Fixed size, a cache line each, changed with
+# atomics; a process without workers uses the same records in private memory.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:

@@ -8,19 +8,20 @@ it its idle connections.
 import os
 import socket
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from fastlb._core.region cimport Region
 from fastlb.balance.base cimport ServerSet
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
 from fastlb.engine.error_log cimport ErrorLog
-from fastlb.engine.h1_client cimport clients_drain
+from fastlb.engine.client_connection cimport clients_drain
 from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
+from fastlb.engine.report cimport ExchangeReporter
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
@@ -68,6 +69,7 @@ cdef class Engine:
         self.loop = loop
         self.reactor = Reactor()
         self.core = Core(self.reactor, AccessLog("off"))
+        self.core.reporter = ExchangeReporter()
         self.core.max_clients = max_connections if max_connections > 0 else NO_LIMIT
         self.sweeper = QueueSweeper(self.core)
         self.core.sweeper = self.sweeper

@@ -15,5 +15,6 @@ cdef Chunk* chunk_new(size_t need) noexcept nogil
 cdef void chunk_free(Chunk* c) noexcept nogil
 # Frees a whole list.
 cdef void chunks_free(Chunk* c) noexcept nogil
-# A chunk with room for `need` bytes in all that begins with the bytes of `c` (which is freed when it moves); NULL keeps `c`.
+# A chunk with room for `need` bytes in all that begins with the bytes of `c`, which is freed when it moves; NULL keeps
+# `c`.
 cdef Chunk* chunk_grow(Chunk* c, size_t need) noexcept nogil

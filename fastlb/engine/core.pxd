@@ -13,10 +13,15 @@ cdef enum:
     HEAD_OUT = 262144           # room for a head on its way out
     READ_ROUNDS = 4             # recv calls a handler makes before others get their turn
 
+# Told of every exchange that ends. Declared here, below the exchanges, so that these need not know who listens.
+cdef class Reporter:
+    cdef void report(self, PyObject* exchange) noexcept
+
 cdef class Core:
     cdef:
         Reactor reactor
         AccessLog log
+        Reporter reporter
         ErrorLog errors         # None = not kept
         # Scratch: valid only inside one callback, never kept.
         char* rbuf              # received bytes

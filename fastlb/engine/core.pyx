@@ -3,12 +3,20 @@
 from libc.stdlib cimport free, malloc
 
 
+cdef class Reporter:
+    """Told of every exchange that ends."""
+
+    cdef void report(self, PyObject* exchange) noexcept:
+        pass
+
+
 cdef class Core:
     """Scratch memory, loop and log of one worker."""
 
     def __cinit__(self, Reactor reactor not None, AccessLog log not None):
         self.reactor = reactor
         self.log = log
+        self.reporter = Reporter()
         self.rbuf = <char*>malloc(READ_SIZE + 64)
         self.obuf = <char*>malloc(HEAD_OUT)
         self.request = <RequestHead*>malloc(sizeof(RequestHead))

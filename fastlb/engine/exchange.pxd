@@ -8,6 +8,7 @@ from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.server cimport Server, ServerConnection
 from fastlb.engine.stream cimport Stream
 from fastlb.engine.upstream cimport Action, Backend, Frontend
+from fastlb.engine.wait_queue cimport Waiter
 from fastlb.http.response_head cimport ResponseHead
 from fastlb.http.identity cimport ForwardInfo
 from fastlb._core.net cimport sockaddr
@@ -16,20 +17,6 @@ from fastlb._core.span cimport Span
 cdef enum:
     MAX_TRIED = 4
     REPLAY_BYTES = 65536        # a request longer than this, body included, is not sent twice
-
-# How an attempt at a server failed.
-cdef enum Failure:
-    FAIL_CONNECT = 1            # refused, unreachable
-    FAIL_CONNECT_TIMEOUT
-    FAIL_STALE                  # a kept-alive connection was closed before any byte of the answer
-    FAIL_CLOSED                 # a new connection likewise
-    FAIL_TIMEOUT                # no response head in time
-    FAIL_MALFORMED              # the answer breaks the protocol
-    FAIL_TRUNCATED              # the answer broke off
-    FAIL_STALLED                # its body stopped coming
-    FAIL_RESOURCES              # no descriptor, no memory: ours
-    FAIL_HEAD_TOO_LARGE         # the request head does not fit after rewriting
-    FAIL_HEAD_REFUSED           # rewriting refused it
 
 # The connection a request came in on.
 cdef class ClientSide(Stream):
@@ -76,7 +63,7 @@ cdef class ServerSide(ServerConnection):
     # Looks whether an idle connection still stands; one system call.
     cdef bint alive(self) noexcept
 
-cdef class Exchange:
+cdef class Exchange(Waiter):
     cdef:
         Core core
         Frontend front
@@ -123,8 +110,6 @@ cdef class Exchange:
         char client_text[48]
         uint32_t client_len
         char request_id[32]
-        PyObject* queue_next
-        PyObject* queue_prev
 
     # Routes and begins; core.request describes the head at `buf`, `body` follows it in memory.
     cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
@@ -156,7 +141,6 @@ cdef class Exchange:
     cdef void fill_info(self, ForwardInfo* info) noexcept
     cdef void _local(self, Action action) noexcept
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept
-    cdef object _open(self, Server s)
     cdef void trim(self) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef void _count_redispatch(self) noexcept
@@ -164,5 +148,3 @@ cdef class Exchange:
 
 # A new exchange; the caller's reference is the reactor's to give up (Exchange.end does).
 cdef Exchange exchange_new(Core core, Frontend front)
-# Serves waiting exchanges while servers are free.
-cdef void serve_queue(Backend b) noexcept

@@ -15,11 +15,12 @@ from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
 from fastlb._core.net cimport sockaddr
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.access_log cimport LogRecord
 from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport HEAD_OUT
+from fastlb.engine.failure cimport (
+    AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, Verdict,
+    failure_verdict)
 from fastlb.engine.hash_key cimport find_hash_key
-from fastlb.engine.report cimport report_exchange
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.router cimport ROUTE_REFUSED
 from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
@@ -37,73 +38,36 @@ from fastlb.http.identity cimport make_request_id
 from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
 
 
+# Abstract: the codecs fill these in.
 cdef class ClientSide(Stream):
     """The connection a request came in on."""
 
     cdef int respond(self, Exchange e, const ResponseHead* h, const char* buf, const char* body, size_t n,
-                     bint end) noexcept:
-        return -1
-
-    cdef int interim(self, Exchange e, const ResponseHead* h, const char* buf) noexcept:
-        return -1
-
-    cdef int relay(self, Exchange e, const char* p, size_t n) noexcept:
-        return -1
-
-    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:
-        pass
-
-    cdef void response_done(self, Exchange e) noexcept:
-        pass
-
-    cdef void gone(self) noexcept:
-        pass
-
-    cdef void break_off(self, Exchange e, bint reset) noexcept:
-        pass
-
-    cdef void resume_body(self, Exchange e) noexcept:
-        pass
-
-    cdef void become_tunnel(self, Exchange e) noexcept:
-        pass
-
-    cdef void wait_until(self, uint64_t deadline_ms) noexcept:
-        pass
-
-    cdef void tunnel_activity(self, Exchange e) noexcept:
-        pass
-
-    cdef const sockaddr* peer(self) noexcept:
-        return NULL
-
-    cdef uint16_t peer_port(self) noexcept:
-        return 0
-
-    cdef uint16_t local_port(self) noexcept:
-        return 0
-
-    cdef bint https(self) noexcept:
-        return False
+                     bint end) noexcept: return -1
+    cdef int interim(self, Exchange e, const ResponseHead* h, const char* buf) noexcept: return -1
+    cdef int relay(self, Exchange e, const char* p, size_t n) noexcept: return -1
+    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept: pass
+    cdef void response_done(self, Exchange e) noexcept: pass
+    cdef void gone(self) noexcept: pass
+    cdef void break_off(self, Exchange e, bint reset) noexcept: pass
+    cdef void resume_body(self, Exchange e) noexcept: pass
+    cdef void become_tunnel(self, Exchange e) noexcept: pass
+    cdef void wait_until(self, uint64_t deadline_ms) noexcept: pass
+    cdef void tunnel_activity(self, Exchange e) noexcept: pass
+    cdef const sockaddr* peer(self) noexcept: return NULL
+    cdef uint16_t peer_port(self) noexcept: return 0
+    cdef uint16_t local_port(self) noexcept: return 0
+    cdef bint https(self) noexcept: return False
 
 
 cdef class ServerSide(ServerConnection):
     """The connection a request goes out on."""
 
-    cdef void begin(self, Exchange e) noexcept:
-        pass
-
-    cdef int send_body(self, Exchange e, const char* p, size_t n) noexcept:
-        return -1
-
-    cdef void resume(self) noexcept:
-        pass
-
-    cdef void cancel(self) noexcept:
-        pass
-
-    cdef bint alive(self) noexcept:
-        return False
+    cdef void begin(self, Exchange e) noexcept: pass
+    cdef int send_body(self, Exchange e, const char* p, size_t n) noexcept: return -1
+    cdef void resume(self) noexcept: pass
+    cdef void cancel(self) noexcept: pass
+    cdef bint alive(self) noexcept: return False
 
 
 cdef Exchange exchange_new(Core core, Frontend front):
@@ -132,7 +96,7 @@ cdef inline Span first_field(const RequestHead* h, int field_id) noexcept:
 @cython.final
 @cython.no_gc
 @cython.freelist(256)
-cdef class Exchange:
+cdef class Exchange(Waiter):
     """One request and its response; see the module."""
 
     def __dealloc__(self):
@@ -318,7 +282,8 @@ cdef class Exchange:
         if s.counters[COUNT_CURRENT] > s.counters[COUNT_PEAK]:
             s.counters[COUNT_PEAK] = s.counters[COUNT_CURRENT]
         p = NULL
-        if self.attempts == 1:          # after a kept-alive connection broke, only a new one tells whether the server is there
+        # After a kept-alive connection broke, only a new one tells whether the server is there.
+        if self.attempts == 1:
             p = pool_take(s)
             while p != NULL and not method_idempotent(self.method) and not (<ServerSide>p).alive():
                 (<ServerSide>p).cancel()
@@ -330,7 +295,7 @@ cdef class Exchange:
             s.counters[COUNT_REUSED] += 1
         else:
             self.connected_us = 0
-            up = <ServerSide>self._open(s)
+            up = <ServerSide>b.connector.open(self.core, s, b.connect_ms)
             if up is None:
                 self.attempt_failed(FAIL_CONNECT if b.connector.failure else FAIL_RESOURCES)
                 return
@@ -341,9 +306,6 @@ cdef class Exchange:
             self.fail(500, b"IR", b"saved request does not parse")
             return
         up.begin(self)
-
-    cdef object _open(self, Server s):
-        return self.backend.connector.open(self.core, s, self.backend.connect_ms)
 
     cdef bint load_head(self) noexcept:
         """Makes core.request describe this exchange's head again; it may have been overwritten since."""
@@ -364,19 +326,12 @@ cdef class Exchange:
         cdef ClientSide c = self.client
         if self.queueing:
             return
-        if b.max_queue and b.queued >= b.max_queue:
+        if b.max_queue and b.queue.count >= b.max_queue:
             self.fail(503, b"SQ", b"queue is full")
             return
         self.queueing = True
-        self.queue_ahead = b.queued
-        self.queue_next = NULL
-        self.queue_prev = b.queue_last
-        if b.queue_last != NULL:
-            (<Exchange>b.queue_last).queue_next = <PyObject*>self
-        else:
-            b.queue_first = <PyObject*>self
-        b.queue_last = <PyObject*>self
-        b.queued += 1
+        self.queue_ahead = b.queue.count
+        b.queue.push(self)
         b.counters[COUNT_QUEUED] += 1
         if b.counters[COUNT_QUEUED] > b.counters[COUNT_QUEUE_PEAK]:
             b.counters[COUNT_QUEUE_PEAK] = b.counters[COUNT_QUEUED]
@@ -389,17 +344,7 @@ cdef class Exchange:
         if not self.queueing:
             return
         self.queueing = False
-        if self.queue_prev != NULL:
-            (<Exchange>self.queue_prev).queue_next = self.queue_next
-        else:
-            b.queue_first = self.queue_next
-        if self.queue_next != NULL:
-            (<Exchange>self.queue_next).queue_prev = self.queue_prev
-        else:
-            b.queue_last = self.queue_prev
-        self.queue_next = NULL
-        self.queue_prev = NULL
-        b.queued -= 1
+        b.queue.remove(self)
         b.counters[COUNT_QUEUED] -= 1
         if self.client is not None:
             self.client.wait_until(0)
@@ -436,43 +381,17 @@ cdef class Exchange:
         """The attempt at hand is over; its connection is gone already. Tries elsewhere when nothing was lost."""
         cdef Backend b = self.backend
         cdef ClientSide c = self.client
-        cdef bint again = False
-        cdef int status = 502
-        cdef const char* term = b"SH"
-        cdef const char* reason = NULL
+        cdef Verdict v = failure_verdict(failure, self.response_started)
         self.up = None
-        if failure == FAIL_CONNECT:
-            status, term, reason, again = 503, b"SC", b"connection to server failed", True
-        elif failure == FAIL_CONNECT_TIMEOUT:
-            status, term, reason, again = 503, b"sC", b"connection to server timed out", True
-        elif failure == FAIL_RESOURCES:
-            status, term, reason = 503, b"RC", b"no descriptor or memory for a server connection"
-        elif failure == FAIL_STALE or failure == FAIL_CLOSED:
-            reason = b"server closed the connection before answering"
-            again = method_idempotent(self.method) and self._replayable()
-        elif failure == FAIL_TIMEOUT:
-            status, term, reason = 504, b"sH", b"server did not answer in time"
-        elif failure == FAIL_MALFORMED:
-            term, reason = b"PH", b"malformed response"
-            if self.response_started:
-                term = b"PD"
-        elif failure == FAIL_TRUNCATED:
-            term, reason = b"SD" if self.response_started else b"SH", b"server broke the response off"
-        elif failure == FAIL_STALLED:
-            term, reason = b"sD", b"server stopped sending the response"
-        elif failure == FAIL_HEAD_REFUSED:
-            status, term, reason = 400, b"PR", b"request target cannot be passed on safely"
-        elif failure == FAIL_HEAD_TOO_LARGE:
-            status, term, reason = 431, b"PR", b"request head too large after rewriting"
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
             b.counters[COUNT_CONNECT_ERRORS] += 1
             if self.server is not None:
                 self.server.counters[COUNT_CONNECT_ERRORS] += 1
-        self.give_back(USE_CANCELLED if failure in (FAIL_STALE, FAIL_RESOURCES, FAIL_HEAD_TOO_LARGE, FAIL_HEAD_REFUSED) else USE_FAILED)
+        self.give_back(USE_FAILED if v.blame else USE_CANCELLED)
         if self.response_started:
-            memcpy(self.term, term, 2)
+            memcpy(self.term, v.term, 2)
             if self.reason == NULL:
-                self.reason = reason
+                self.reason = v.reason
             self.client = None
             self.end()
             if c is not None:
@@ -481,10 +400,12 @@ cdef class Exchange:
         if c is None:
             self.end()
             return
-        if again and self.attempts <= b.retries:
-            self._try_elsewhere(failure, status, term, reason)
+        if (self.attempts <= b.retries
+                and (v.again == AGAIN_ALWAYS or (v.again == AGAIN_IDEMPOTENT and method_idempotent(self.method)
+                                                 and self._replayable()))):
+            self._try_elsewhere(failure, v.status, v.term, v.reason)
             return
-        self.fail(status, term, reason)
+        self.fail(v.status, v.term, v.reason)
 
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept:
         cdef Backend b = self.backend
@@ -662,7 +583,7 @@ cdef class Exchange:
         self.server_conns = <uint32_t>self.server.counters[COUNT_CURRENT]
         b.selector.release(self.slot, use, <uint32_t>latency, self.core.reactor.now_ms)
         self.server.counters[COUNT_CURRENT] -= 1
-        if b.queue_first != NULL:
+        if b.queue.first != NULL:
             self.core.defer_queues()
 
     cdef void end(self) noexcept:
@@ -672,23 +593,8 @@ cdef class Exchange:
             return
         self.ended = True
         FL_ASSERT(not self.holding, b"server given back before the end")
-        report_exchange(self)
+        self.core.reporter.report(<PyObject*>self)
         self.front.counters[COUNT_CURRENT] -= 1
         if self.backend is not None:
             self.backend.counters[COUNT_CURRENT] -= 1
         self.core.reactor.retire(<PyObject*>self)
-
-
-cdef void serve_queue(Backend b) noexcept:
-    cdef Exchange e
-    cdef int slot
-    while b.queue_first != NULL:
-        e = <Exchange>b.queue_first
-        slot = b.selector.select(e.key, e.has_key, e.tried, e.ntried, e.core.reactor.now_ms)
-        if slot == PICK_FULL:
-            return
-        e.leave_queue()
-        if slot >= 0:
-            e.attach(slot)
-        else:
-            e.fail(503, b"SC", b"no server is available")

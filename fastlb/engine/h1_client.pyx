@@ -6,39 +6,37 @@ An idle connection holds no buffer.
 """
 
 cimport cython
-from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
 from fastlb._core.net cimport (
-    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close, ntohs, sockaddr_in)
+    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr_in)
+from fastlb._core.net cimport close as close_descriptor
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.client_connection cimport (
+    CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT)
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.exchange cimport ServerSide, exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
-from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN
 from fastlb.engine.stream cimport (
-    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_DONE, STREAM_EOF, STREAM_PAUSED,
-    STREAM_READABLE)
-from fastlb.engine.tunnel cimport HALF_CLOSED_MS, TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tunnel_relay
-from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, CHUNK_MORE, chunked_reset, chunked_scan
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.tunnel cimport tunnel_drained
+from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
-    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, PARSE_MORE, reason_text)
+    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, reason_text)
 from fastlb.http.request_head cimport parse_request_head, request_head_reset, request_head_size
 from fastlb.http.response_head cimport ResponseHead
 from fastlb.http.rewrite cimport ResponseInfo, write_response_head
 
 cdef enum:
     COPY_BELOW = 8192           # a body run this short is copied behind the head: one plain send is cheaper
-    LINGER_BYTES = 1048576
-    LINGER_MS = 2000
     PIPELINE_ROUNDS = 16        # requests served from one input before others get their turn
 
 
 @cython.final
 @cython.no_gc
 @cython.freelist(1024)
-cdef class H1Client(ClientSide):
+cdef class H1Client(ClientConnection):
     """A client connection that speaks HTTP/1.x."""
 
     def __dealloc__(self):
@@ -132,7 +130,7 @@ cdef class H1Client(ClientSide):
                     self.gone()
                 return
             if self.state == CLIENT_TUNNEL:
-                self._relay_tunnel()
+                self.relay_tunnel()
                 return
             if self.state == CLIENT_LINGER:
                 self.linger()
@@ -216,7 +214,6 @@ cdef class H1Client(ClientSide):
         cdef Core core = self.core
         cdef RequestHead* h = core.request
         cdef int got
-        cdef Chunk* kept
         if self.state == CLIENT_BODY:
             self.body_bytes(p, n)
             return
@@ -245,7 +242,7 @@ cdef class H1Client(ClientSide):
             if self.partial == NULL:
                 self.shut(True)
                 return
-            # The head has this long in all, however its bytes trickle in. A connection that only sent empty lines waits too.
+            # The head has this long in all, however its bytes trickle in. So has one that only sent empty lines.
             if self.front.header_ms:
                 set_deadline(core.reactor, self, core.reactor.now_ms + self.front.header_ms)
             else:
@@ -508,7 +505,7 @@ cdef class H1Client(ClientSide):
         self.tunnel = e.up
         self.stream_flags &= ~STREAM_PAUSED
         clear_deadline(self)
-        self._touch_tunnel(e)
+        self.touch_tunnel(e)
         if c != NULL:
             # What the client sent behind its request without waiting for the answer.
             self.inb = NULL
@@ -519,97 +516,12 @@ cdef class H1Client(ClientSide):
         if self.stream_flags & STREAM_READABLE:
             self.core.reactor.defer(self)
 
-    cdef void _relay_tunnel(self) noexcept:
-        cdef Exchange e = self.exchange
-        cdef int got = tunnel_relay(self, self.tunnel, &e.bytes_in)
-        if got != TUNNEL_OPEN:
-            e.tunnel_over(got == TUNNEL_BROKEN)
-        else:
-            self._touch_tunnel(e)
+    cdef bint has_input(self) noexcept:
+        return self.inb != NULL
 
-    cdef void _touch_tunnel(self, Exchange e) noexcept:
-        cdef uint64_t ms = e.backend.tunnel_ms
-        if (self.stream_flags | self.tunnel.stream_flags) & STREAM_DONE:
-            ms = HALF_CLOSED_MS
-        if ms:
-            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + ms)
-
-    cdef void tunnel_activity(self, Exchange e) noexcept:
-        self._touch_tunnel(e)
-
-    cdef const sockaddr* peer(self) noexcept:
-        return <const sockaddr*>&self.address
-
-    cdef uint16_t peer_port(self) noexcept:
-        if self.address.sin6_family == AF_INET:
-            return ntohs((<sockaddr_in*>&self.address).sin_port)
-        return ntohs(self.address.sin6_port) if self.address.sin6_family == AF_INET6 else 0
-
-    cdef uint16_t local_port(self) noexcept:
-        return self.listener.port
-
-    cdef bint https(self) noexcept:
-        return self.listener.https
-
-    # --- leaving
-
-    cdef void leave(self) noexcept:
-        """The last answer is out: close so that the client gets all of it."""
-        if self.stream_flags & (STREAM_READABLE | STREAM_EOF) == STREAM_EOF:
-            self.shut(False)            # all of it was read: nothing can come that would be answered with RST
-        elif self.unread_body or self.inb != NULL or self.stream_flags & STREAM_READABLE:
-            self.start_linger()
-        else:
-            self.shut(False)
-
-    cdef void start_linger(self) noexcept:
-        # Closing with unread bytes makes the kernel send RST, which can destroy the answer on its way (RFC 9112 section 9.6).
-        self.state = CLIENT_LINGER
+    cdef void forget_input(self) noexcept:
         chunk_free(self.inb)
         self.inb = NULL
-        self.lingered = 0
-        self.shut_write()
-        set_deadline(self.core.reactor, self, self.core.reactor.now_ms + LINGER_MS)
-        if self.stream_flags & STREAM_READABLE:
-            self.linger()
-
-    cdef void linger(self) noexcept:
-        cdef ssize_t n
-        while self.stream_flags & STREAM_READABLE:
-            n = self.receive(self.core.rbuf, READ_SIZE)
-            if n <= 0:
-                if n != IO_AGAIN:
-                    self.shut(False)
-                return
-            self.lingered += <uint32_t>n
-            if self.lingered > LINGER_BYTES:
-                self.shut(True)
-                return
-
-    cdef void gone(self) noexcept:
-        cdef Exchange e = self.exchange
-        self.exchange = None
-        if e is not None:
-            e.client_gone()
-        self.shut(False)
-
-    cdef void shut(self, bint reset) noexcept:
-        cdef Exchange e = self.exchange
-        cdef Core core = self.core
-        if self.state == CLIENT_CLOSED:
-            return
-        self.state = CLIENT_CLOSED
-        if e is not None:
-            self.exchange = None
-            e.client_gone()
-        self.tunnel = None
-        core.clients -= 1
-        self.client_pprev[0] = self.client_next
-        if self.client_next != NULL:
-            (<H1Client>self.client_next).client_pprev = self.client_pprev
-        self.listener.front.counters[COUNT_OPEN] -= 1
-        self.listener.room()
-        self.close_fd(reset)
 
     cdef void drain_idle(self) noexcept:
         """The worker is leaving: an idle connection closes, a busy one after its answer."""
@@ -619,27 +531,11 @@ cdef class H1Client(ClientSide):
             self.close_after = True
 
 
-cdef void clients_drain(Core core, bint now) noexcept:
-    cdef PyObject* p = core.client_first
-    cdef PyObject* following
-    cdef H1Client c
-    while p != NULL:
-        c = <H1Client>p
-        following = c.client_next
-        if now:
-            c.shut(True)
-        else:
-            c.drain_idle()
-        p = following
-
-
 cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept:
     cdef H1Client c = H1Client.__new__(H1Client)
     if FASTLB_DEBUG:
         live_counters()[LIVE_CLIENT] += 1
     c.core = core
-    c.listener = listener
-    c.front = listener.front
     c.fd = fd
     if peer.sa_family == AF_INET:
         memcpy(&c.address, peer, sizeof(sockaddr_in))
@@ -648,16 +544,9 @@ cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr
     else:
         c.address.sin6_family = peer.sa_family
     if core.reactor.add(c, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
-        close(fd)
+        close_descriptor(fd)
         return False
-    core.clients += 1
-    c.client_next = core.client_first
-    c.client_pprev = &core.client_first
-    if core.client_first != NULL:
-        (<H1Client>core.client_first).client_pprev = &c.client_next
-    core.client_first = <PyObject*>c
-    c.front.counters[COUNT_CONNECTIONS] += 1
-    c.front.counters[COUNT_OPEN] += 1
+    c.enter(core, listener)
     if c.front.header_ms:
         set_deadline(core.reactor, c, core.reactor.now_ms + c.front.header_ms)
     # The request is often here already: reading now saves a round through epoll.

@@ -5,19 +5,19 @@ server sends beyond its answer never reaches anybody: such a connection is close
 """
 
 cimport cython
-from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
-from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
+from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
     AF_UNIX, EAGAIN, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
     IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
     recv, setsockopt, sockaddr, socket)
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
-from fastlb.engine.exchange cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED, FAIL_RESOURCES, FAIL_STALE,
-    FAIL_STALLED, FAIL_TIMEOUT, FAIL_TRUNCATED, ClientSide)
+from fastlb.engine.exchange cimport ClientSide
+from fastlb.engine.failure cimport (
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED,
+    FAIL_RESOURCES, FAIL_STALE, FAIL_STALLED, FAIL_TIMEOUT, FAIL_TRUNCATED)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport Server, ServerConnection, pool_put, pool_remove
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
@@ -25,10 +25,9 @@ from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tunnel_relay
 from fastlb.http.chunked cimport (
-    CHUNK_DATA, CHUNK_END, CHUNK_ERROR, CHUNK_MORE, chunked_next, chunked_reset, chunked_scan)
+    CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
 from fastlb.http.fields cimport (
     FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR)
-from fastlb.http.request_head cimport METHOD_HEAD
 from fastlb.http.response_head cimport parse_response_head, response_head_reset, response_head_size
 from fastlb.http.identity cimport ForwardInfo
 from fastlb.http.rewrite cimport HEAD_REFUSED, write_request_head

@@ -5,12 +5,11 @@ limit of descriptors or connections the listener leaves the epoll set and the qu
 when a connection has closed, or after 100 ms.
 """
 
-from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_LISTENER, live_counters
 from fastlb._core.net cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, SOCK_CLOEXEC,
+    ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, SOCK_CLOEXEC,
     SOCK_NONBLOCK, accept4, close, epoll_ctl, epoll_event, errno, sockaddr, sockaddr_storage, socklen_t)
 from fastlb.engine.core cimport Core
 from fastlb.engine.h1_client cimport client_accept
@@ -58,11 +57,11 @@ cdef class Listener(ListenerBase):
         self.room()
 
     cdef void accept_some(self) noexcept:
-        cdef int i, fd
+        cdef int _i, fd
         cdef sockaddr_storage peer
         cdef socklen_t n
         cdef Frontend front = self.front
-        for i in range(ACCEPTS):
+        for _i in range(ACCEPTS):
             if self.core.clients >= self.core.max_clients:
                 self.pause(b"connection limit of the worker reached")
                 return
@@ -81,9 +80,9 @@ cdef class Listener(ListenerBase):
 
     cdef void accept_rest(self) noexcept:
         cdef uint32_t before
-        cdef int turns
+        cdef int _turn
         # Bounded: a flood of new connections must not keep a leaving worker.
-        for turns in range(64):
+        for _turn in range(64):
             before = self.core.clients
             self.accept_some()
             if self.core.clients == before or not self.accepting:

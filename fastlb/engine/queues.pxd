@@ -5,5 +5,5 @@ from fastlb.engine.reactor cimport EventHandler
 cdef class QueueSweeper(EventHandler):
     cdef:
         Core core
-        list backends           # those whose queues are looked at; ones that left the configuration stay until they are empty
+        list backends           # whose queues are looked at; one that left the configuration stays until its is empty
     cdef bint sweep(self) noexcept

@@ -15,9 +15,8 @@ from cpython.ref cimport Py_INCREF, Py_DECREF
 from fastlb._core.net cimport errno
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
-from fastlb._core.debug cimport FL_ASSERT
 from fastlb._core.net cimport (
-    CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
     TFD_TIMER_ABSTIME, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec, read,
     timerfd_create, timerfd_settime, timespec)
 
@@ -161,7 +160,6 @@ cdef class Reactor:
         return 0
 
     cdef void remove(self, EventHandler h) noexcept:
-        cdef uint32_t i
         if h.handler_flags & HANDLER_CLOSED:
             return
         h.handler_flags |= HANDLER_CLOSED
@@ -262,7 +260,7 @@ cdef class Reactor:
 
     cdef void _arm_kernel(self) noexcept:
         cdef uint64_t tick, at
-        cdef uint32_t slot, word, i
+        cdef uint32_t slot, word, _i
         cdef uint64_t bits
         cdef itimerspec spec
         memset(&spec, 0, sizeof(spec))
@@ -278,7 +276,7 @@ cdef class Reactor:
         slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
         word = slot >> 6
         bits = self.bitmap[word] & ~(((<uint64_t>1) << (slot & 63)) - 1)
-        for i in range(WHEEL_SLOTS // 64 + 1):
+        for _i in range(WHEEL_SLOTS // 64 + 1):
             if bits:
                 tick += ((word << 6) + <uint32_t>fl_ctz64(bits) - slot) & (WHEEL_SLOTS - 1)
                 break

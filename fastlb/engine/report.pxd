@@ -1,4 +1,6 @@
 # What is written and counted about an exchange when it ends.
-from fastlb.engine.exchange cimport Exchange
+from cpython.object cimport PyObject
+from fastlb.engine.core cimport Reporter
 
-cdef void report_exchange(Exchange e) noexcept
+cdef class ExchangeReporter(Reporter):
+    pass

@@ -1,10 +1,12 @@
 """What is written and counted about an exchange when it ends: the access log line, the counters, the error log."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 from fastlb.engine.log_record cimport LogRecord
 from fastlb.engine.error_log cimport LEVEL_INFO, LEVEL_WARNING
 from fastlb.engine.core cimport Core
+from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.stats cimport (
     COUNT_1XX, COUNT_BAD_REQUESTS, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CLIENT_ABORTS, COUNT_CONNECT_US,
     COUNT_CURRENT, COUNT_OPEN, COUNT_OTHER, COUNT_QUEUE_US, COUNT_REQUESTS, COUNT_RESPONSE_ERRORS, COUNT_RESPONSE_US,
@@ -39,7 +41,7 @@ cdef inline void count(uint64_t* c, Exchange e, int by_class, uint64_t total) no
             c[COUNT_RESPONSE_ERRORS] += 1
 
 
-cdef void report_exchange(Exchange e) noexcept:
+cdef void write_report(Exchange e) noexcept:
     cdef Core core = e.core
     cdef LogRecord r
     cdef uint64_t now = core.reactor.now_us
@@ -132,3 +134,10 @@ cdef void report_exchange(Exchange e) noexcept:
     if e.reason != NULL and core.errors is not None:
         # Clients come and go; what a server or the proxy itself did wrong is the operator's business.
         core.errors.log_failure(&r, LEVEL_INFO if e.term[0] in (c'C', c'c', c'P') else LEVEL_WARNING)
+
+
+cdef class ExchangeReporter(Reporter):
+    """Reports exchanges of every kind of client."""
+
+    cdef void report(self, PyObject* exchange) noexcept:
+        write_report(<Exchange>exchange)

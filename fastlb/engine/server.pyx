@@ -4,12 +4,9 @@ The pool is a stack: the connection used last is used next, so that connections 
 closed, and the ones in use stay warm (HAProxy and nginx do the same).
 """
 
-import socket
-
 from libc.string cimport memcpy, memset
-from fastlb._core.debug cimport FL_ASSERT
 from fastlb._core.net cimport (
-    AF_INET, AF_INET6, AF_UNIX, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un)
+    AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_un)
 from fastlb.engine.stats cimport COUNT_IDLE, private_counters
 
 cdef extern from "<arpa/inet.h>" nogil:

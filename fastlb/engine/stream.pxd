@@ -1,4 +1,4 @@
-# A byte stream over a descriptor: receive, transmit with a pending tail, half-close. Everything that has a peer derives from it.
+# A byte stream over a descriptor: receive, transmit with a pending tail, half-close. What has a peer derives from it.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core

@@ -6,7 +6,6 @@ pooled chunks that the stream holds until they drain, so a connection that keeps
 
 from fastlb._core.net cimport errno
 from libc.string cimport memcpy, memset
-from fastlb._core.debug cimport FL_ASSERT
 from fastlb._core.net cimport (
     EAGAIN, EINTR, MSG_NOSIGNAL, SHUT_WR, SO_LINGER, SOL_SOCKET, close, iovec, msghdr, recv, send, sendmsg, setsockopt,
     shutdown)
@@ -26,7 +25,7 @@ cdef class Stream(EventHandler):
         while True:
             got = recv(self.fd, buf, n, 0)
             if got > 0:
-                # A short read of a stream socket means that it is empty (epoll(7)); the hang-up flag covers a FIN behind it.
+                # A short read of a stream socket means that it is empty (epoll(7)); the flag covers a FIN behind it.
                 if <size_t>got < n and not self.stream_flags & STREAM_EOF:
                     self.stream_flags &= ~STREAM_READABLE
                 return got

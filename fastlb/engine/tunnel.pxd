@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastlb.engine.stream cimport Stream
 
 cdef enum:
-    HALF_CLOSED_MS = 30000      # one side has ended: the other has this long without a byte (HAProxy: timeout client-fin)
+    HALF_CLOSED_MS = 30000      # one side has ended: the other may be silent this long (HAProxy: client-fin)
 
 cdef enum Tunnel:
     TUNNEL_OPEN = 0

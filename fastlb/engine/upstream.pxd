@@ -6,6 +6,7 @@ from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Connector, Server
+from fastlb.engine.wait_queue cimport WaitQueue
 from fastlb.http.fields cimport HeadLimits
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
@@ -35,10 +36,7 @@ cdef class Backend:
         uint8_t key_kind            # KeyKind
         bytes key_name              # lower case, of a header, cookie or query parameter
         bint source_hash            # ip_hash reads the address its own way
-        # Exchanges waiting for a free server, oldest first; doubly linked through their queue_* fields.
-        PyObject* queue_first
-        PyObject* queue_last
-        uint32_t queued
+        WaitQueue queue             # exchanges waiting for a free server
 
 # What a matched route does: exactly one of backend, redirect, respond is set (all None: 404).
 cdef class Action:

@@ -14,6 +14,7 @@ cdef class Backend:
         self.servers = servers
         self.count = len(servers)
         self.counters = private_counters()
+        self.queue = WaitQueue()
         self.by_slot = <PyObject**>calloc(max(1, self.count), sizeof(PyObject*))
         if self.by_slot == NULL:
             raise MemoryError
@@ -26,7 +27,7 @@ cdef class Backend:
     @property
     def waiting(self):
         """Exchanges of this worker that wait for a free server."""
-        return self.queued
+        return self.queue.count
 
 
 cdef class Action:

@@ -1,0 +1,47 @@
+# A client connection, whatever it speaks.
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from fastlb._core.net cimport sockaddr, sockaddr_in6
+from fastlb.engine.core cimport Core
+from fastlb.engine.exchange cimport ClientSide, Exchange
+from fastlb.engine.listener_base cimport ListenerBase
+from fastlb.engine.stream cimport Stream
+
+cdef enum ClientState:
+    CLIENT_HEAD = 0             # idle, or a head is coming in; no exchange
+    CLIENT_BODY                 # the exchange's request body is coming in
+    CLIENT_WAIT                 # request received whole; the exchange is under way
+    CLIENT_TUNNEL               # bytes both ways
+    CLIENT_FLUSH                # last bytes going out, then close
+    CLIENT_LINGER               # our side is closed; reading the rest away so that the answer is not lost to a reset
+    CLIENT_CLOSED
+
+cdef class ClientConnection(ClientSide):
+    cdef:
+        ListenerBase listener
+        PyObject* client_next   # list of the worker's clients
+        PyObject** client_pprev
+        Exchange exchange
+        Stream tunnel           # the other side of a tunnel
+        uint32_t lingered       # bytes read away
+        uint8_t state           # ClientState
+        bint close_after        # no further request on this connection
+        bint unread_body        # the answer came before the end of the request
+        sockaddr_in6 address    # of the peer; large enough for both families
+
+    cdef void enter(self, Core core, ListenerBase listener) noexcept
+    # The last answer is out: close so that the client gets all of it.
+    cdef void leave(self) noexcept
+    cdef void start_linger(self) noexcept
+    cdef void linger(self) noexcept
+    cdef void shut(self, bint reset) noexcept
+    # The worker is leaving: close when idle, else after the answer.
+    cdef void drain_idle(self) noexcept
+    # Bytes that were received and not used.
+    cdef bint has_input(self) noexcept
+    cdef void forget_input(self) noexcept
+    cdef void relay_tunnel(self) noexcept
+    cdef void touch_tunnel(self, Exchange e) noexcept
+
+# The worker is leaving: idle connections close, busy ones after their answer; `now` = all of them at once.
+cdef void clients_drain(Core core, bint now) noexcept
