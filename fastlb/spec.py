@@ -19,6 +19,14 @@ class Mode(StrEnum):
     UDP = "udp"
 
 
+class ServerState(StrEnum):
+    """Administrative state of a server. What is in flight on it always ends in peace."""
+
+    READY = "ready"
+    DRAIN = "drain"  # no new requests
+    MAINT = "maint"  # likewise; shown as maintenance
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A socket address: `host` and `port`, or `path` for a Unix socket.
@@ -212,6 +220,25 @@ class Server:
     max_connections: int = 0  # 0 = the backend's
     # socket addresses found for `address` by the supervisor: (family, sockaddr); the engine uses the first
     resolved: tuple[tuple[int, tuple[str, int] | str], ...] = ()
+    state: ServerState = ServerState.READY
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChange:
+    """What was changed at run time on one server of a backend; None = as the configuration says.
+
+    `added`: the server is not in the configuration, this is the whole of it. `removed`: it is, and is left out.
+    """
+
+    backend: str
+    address: Address
+    name: str  # for people
+    state: ServerState | None = None
+    weight: int | None = None
+    max_connections: int | None = None
+    added: Server | None = None
+    removed: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +293,11 @@ class Global:
 
     workers: int = 1  # processes; 0 = the engine runs inside the supervisor
     max_connections: int = 0  # a worker; 0 = derived from the descriptor limit
+    watch: bool = False  # reload when the file changes
+    overlay: str = ""  # file of run-time changes, read at the start; '' = none
+    pid_file: str = ""
+    user: str = ""  # to become once the sockets are bound; '' = stay
+    group: str = ""  # '' = the user's
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,3 +310,4 @@ class Spec:
     log: Log = field(default_factory=Log)
     admin: Admin = field(default_factory=Admin)
     source: str = ""  # file it came from, for messages
+    changes: tuple[ServerChange, ...] = ()  # of the overlay
