@@ -39,6 +39,8 @@ static inline uint64_t fl_muldiv64(uint64_t a, uint64_t b, uint64_t c) {
 /* a number in [0, n) from 64 evenly spread bits, without a division */
 static inline uint32_t fl_below(uint64_t bits, uint32_t n) { return (uint32_t)(((bits >> 32) * n) >> 32); }
 
+static inline void fl_prefetch(const void *p) { __builtin_prefetch(p, 1, 3); }
+
 /* True when (a, b) comes before (c, d); without a branch, for comparisons nobody could predict. */
 static inline int fl_before(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return (((unsigned __int128)a << 64) | b) < (((unsigned __int128)c << 64) | d);

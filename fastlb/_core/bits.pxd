@@ -9,6 +9,7 @@ cdef extern from "bits.h" nogil:
     uint64_t fl_fold64(uint64_t a, uint64_t b)
     uint64_t fl_muldiv64(uint64_t a, uint64_t b, uint64_t c)
     uint32_t fl_below(uint64_t bits, uint32_t n)
+    void fl_prefetch(const void* p)                         # for writing; any address will do
     bint fl_before(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
     uint64_t fl_bits_of_double(double v)
 

@@ -118,7 +118,7 @@ cdef class Balancer:
         object __weakref__
 
     def __cinit__(self):
-        self._set = ServerSet()
+        self._set = ServerSet(shared=False)
         self._servers = []
         self._names = {}
         self._foreign = {}
@@ -410,6 +410,7 @@ cdef class Balancer:
         line.state = SERVER_UP
         line.ramp = FULL_RAMP
         self._set.attach(slot, line, NULL, server.backup)
+        self._set.slots[slot].object = <void*>server
         self._set.identify(slot, server.address)
         self._servers.append(server)
         self._names[server.address] = self._names[server.name] = server

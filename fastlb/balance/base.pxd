@@ -13,6 +13,7 @@ cdef enum:
 ctypedef struct Slot:
     ServerLine* line
     uint32_t* ledger            # in flight from this process; written by nobody else
+    void* object                # of the owner, or NULL; only ever prefetched
     uint64_t identity           # hash of the server's name: the same in all processes and after every reload
     uint32_t weight             # configured; 0 = drained
     uint32_t ramp               # 1..FULL_RAMP
@@ -24,7 +25,7 @@ ctypedef struct Slot:
 # know of a candidate is one cache line.
 ctypedef struct Member:
     ServerLine* line
-    uint32_t* ledger
+    void* object                # Slot.object
     uint32_t weight             # configured weight * ramp: 16 fractional bits
     int32_t slot
     uint32_t load               # copy of line.inflight, kept only where no other process changes that
@@ -61,7 +62,8 @@ ctypedef struct Ask:
 cdef class ServerSet:
     cdef:
         readonly uint32_t count         # slots in use
-        readonly bint shared            # other processes change the lines: atomics, no private order of servers
+        readonly bint shared            # others change the lines too: atomics, no private copies of their counters
+        bint spare_ledgers              # all ledger cells are the spare words of their lines
         uint32_t version                # changes of the set itself; the group's epoch counts those of its records
         list names                      # by slot; str, '' = none given
         Slot* slots
@@ -72,7 +74,7 @@ cdef class ServerSet:
         ServerLine* _blocks             # what _free was cut from, chained likewise through the first line of each
 
     # Memory of others; the caller keeps it alive as long as the set. `slot` is the next one (count) or one in use.
-    # A NULL ledger is replaced by the spare word of the line, which needs a private line. 0, or -1 with an exception.
+    # A NULL ledger is replaced by the spare word of the line, in a set that is not shared. 0, or -1 with an exception.
     cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, bint backup) except -1
     cdef int attach_group(self, GroupLine* group) except -1
     # The name that consistent hashing knows the server by (its address); without one it is the slot number.

@@ -22,10 +22,15 @@ cdef enum:
 
 @cython.no_gc                           # holds nothing but strings; records outlive every use of them
 cdef class ServerSet:
-    """Slots of one group of servers. `shared` says that other processes change the same records."""
+    """Slots of one group of servers.
 
-    def __cinit__(self, *, bint shared=False):
+    `shared` says that somebody else changes the same records: another process, or another set of this one (after a
+    reload the old snapshot's releases meet the new one's picks). Without it all counters are this set's alone.
+    """
+
+    def __cinit__(self, *, bint shared=True):
         self.shared = shared
+        self.spare_ledgers = True
         self.group = &self._own_group
         self.names = []
 
@@ -47,6 +52,8 @@ cdef class ServerSet:
             if self.shared:
                 raise ValueError("a shared record needs a ledger cell")
             ledger = &line.spare0
+        if ledger is not &line.spare0:
+            self.spare_ledgers = False
         if <uint32_t>slot == self.count:
             if self.count >= MAX_SERVERS:
                 raise ValueError(f"a group holds at most {MAX_SERVERS} servers")

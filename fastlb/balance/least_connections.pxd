@@ -28,6 +28,7 @@ cdef class LeastConnections(Algorithm):
     cdef void _down(self, uint32_t at, Node node) noexcept
     cdef void _up(self, uint32_t at, uint32_t top, Node node) noexcept
     cdef void _rebase(self) noexcept
+    cdef void _fetch_next(self) noexcept
     cdef int _scan(self, Ask* ask) noexcept
     cdef int _sample(self) noexcept
     cdef int _build_heap(self, View* view) except -1

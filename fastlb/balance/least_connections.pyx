@@ -9,7 +9,7 @@ idle group is used evenly.
 from libc.stdlib cimport free, malloc
 
 from fastlb._core.atomics cimport fl_load32
-from fastlb._core.bits cimport fl_before, fl_bits_of_double
+from fastlb._core.bits cimport fl_before, fl_bits_of_double, fl_prefetch
 from fastlb.balance.alias cimport alias_build, alias_clear, alias_draw, fresh_seed
 from fastlb.balance.base cimport Member
 from fastlb.balance.options import registry
@@ -155,6 +155,15 @@ cdef class LeastConnections(Algorithm):
         self._down(at, node)
         if node.turn >> 62:
             self._rebase()
+        self._fetch_next()
+
+    cdef inline void _fetch_next(self) noexcept:
+        """In a large group the next one to be picked is out of the caches, but known."""
+        cdef uint32_t member = <uint32_t>(self._heap[0].turn & MEMBER_MASK)
+        cdef Member* m = &self.view.members[member]
+        fl_prefetch(m.line)
+        fl_prefetch(m.object)
+        fl_prefetch(&self._stride[member])
 
     cdef void gave(self, int member) noexcept:
         cdef uint32_t at = self._place[member]

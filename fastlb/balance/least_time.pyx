@@ -8,7 +8,6 @@ microseconds) and when it was made (ms), changed by compare and swap.
 from libc.math cimport exp
 
 from fastlb._core.atomics cimport fl_cas64, fl_load64
-from fastlb.balance.alias cimport alias_draw
 from fastlb.balance.base cimport Ask, load_of
 from fastlb.balance.options import SEED, number, registry
 
@@ -67,12 +66,9 @@ cdef class LeastTime(TwoChoices):
         return _decayed(word, now, self._decay_ms) * (waiting + 1.0) / member.weight
 
     cdef int pick(self, Ask* ask) noexcept:
-        cdef int i, j
+        cdef int* pair = self._pair()
+        cdef int i = pair[0], j = pair[1]
         cdef uint32_t now = <uint32_t>ask.now_ms
-        i = alias_draw(&self._alias, &self._random)
-        if self.view.n == 1:
-            return i
-        j = self._other_than(i)
         return j if self._cost(&self.view.members[j], now) < self._cost(&self.view.members[i], now) else i
 
     cdef void observe(self, ServerLine* line, uint32_t latency_us, uint64_t now_ms) noexcept:

@@ -56,6 +56,7 @@ cdef class Selector:
     cdef void _give(
         self, int slot, ServerLine* line, uint32_t* ledger, int use, uint32_t latency_us, uint64_t now_ms
     ) noexcept
+    cdef int _pick_keyless(self, Ask* ask) noexcept
     cdef bint _take(self, int member) noexcept
     cdef bint _accepts(self, int member, Ask* ask, bint keyed) noexcept
     cdef int _search(self, int member, Ask* ask, bint has_key) noexcept

@@ -40,7 +40,7 @@ cdef class Selector:
         ask.ntried = ntried
         ask.attempt = 0
         if self._keyed and not has_key:
-            i = self._keyless.pick(&ask)
+            i = self._pick_keyless(&ask)
         else:
             i = self.algorithm.pick(&ask)
         if i >= 0 and ntried == 0 and self._plain and self._take(i):
@@ -127,12 +127,12 @@ cdef class Selector:
         try:
             if view.n:
                 self.algorithm.rebuild(self.servers, view)
-                if self._keyless is not None:
-                    self._keyless.rebuild(self.servers, view)
         except Exception:
             free_view(view)
             free(shares)
             return
+        if self._keyless is not None:
+            self._keyless.view = NULL
         if view.n:
             if self._built is not old:
                 free_view(self._built)
@@ -155,22 +155,36 @@ cdef class Selector:
             return False
         return self._take(self._view.member_of[slot])
 
+    cdef int _pick_keyless(self, Ask* ask) noexcept:
+        """In place of a keyed algorithm. Built at its first use after a change: most groups never need it."""
+        if self._keyless.view is not self._view:
+            try:
+                self._keyless.rebuild(self.servers, self._view)
+            except MemoryError:
+                return -1
+        return self._keyless.pick(ask)
+
     cdef bint _take(self, int member) noexcept:
         """Books one use, or says that the server is full."""
         cdef Member* m = &self._view.members[member]
         cdef ServerLine* line = m.line
+        cdef uint32_t* ledger
         cdef uint32_t limit = limit_of(line)
         if limit and fl_load32(&line.inflight) >= limit:
             return False
         if self._shared:
-            fl_store32(m.ledger, m.ledger[0] + 1)
+            ledger = self.servers.slots[m.slot].ledger
+            fl_store32(ledger, ledger[0] + 1)
             if fl_add32(&line.inflight, 1) >= limit and limit:      # another process was faster
                 fl_sub32_floor(&line.inflight, 1)
-                fl_store32(m.ledger, m.ledger[0] - 1)
+                fl_store32(ledger, ledger[0] - 1)
                 return False
             fl_add64(&line.picks, 1)
         else:
-            m.ledger[0] += 1
+            if self.servers.spare_ledgers:
+                line.spare0 += 1
+            else:
+                self.servers.slots[m.slot].ledger[0] += 1
             line.inflight += 1
             line.picks += 1
             m.load = line.inflight
@@ -213,7 +227,7 @@ cdef class Selector:
             if ask.attempt >= attempts:
                 break
             if self._keyed and not has_key:
-                member = self._keyless.pick(ask)
+                member = self._pick_keyless(ask)
             else:
                 member = self.algorithm.pick(ask)
         return self._last_resort(ask, keyed)

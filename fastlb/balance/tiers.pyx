@@ -76,7 +76,7 @@ cdef inline void _place(View* view, Slot* slot, uint32_t i, int first, int last,
     if slot.eligible if failopen else slot.usable:
         member = &view.members[view.n]
         member.line = slot.line
-        member.ledger = slot.ledger
+        member.object = slot.object
         member.slot = i
         member.load = fl_load32(&slot.line.inflight)
         member.weight = slot.weight * slot.ramp
@@ -114,7 +114,7 @@ cdef bint same_members(const View* a, const View* b) noexcept:
         if (
             a.members[i].slot != b.members[i].slot
             or a.members[i].line is not b.members[i].line
-            or a.members[i].ledger is not b.members[i].ledger
+            or a.members[i].object is not b.members[i].object
             or a.members[i].weight != b.members[i].weight
         ):
             return False

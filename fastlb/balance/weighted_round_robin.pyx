@@ -11,7 +11,7 @@ depends on its length L = sum of weights / their greatest common divisor, and on
   exact for each process by itself; the others are exact over all processes that share the group, by its ticket.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from fastlb._core.atomics cimport fl_add64
@@ -36,19 +36,22 @@ cdef uint32_t _gcd(uint32_t a, uint32_t b) noexcept nogil:
 
 cdef int _smooth(uint16_t* sequence, uint64_t length, const uint32_t* weights, uint32_t n) except -1:
     """Fills one period in nginx's order."""
-    cdef int64_t* current = <int64_t*>calloc(n, sizeof(int64_t))
+    cdef int32_t* current = <int32_t*>calloc(n, sizeof(int32_t))
     cdef uint64_t t
-    cdef uint32_t i, best
+    cdef uint32_t i
+    cdef int32_t best
     if current is NULL:
         raise MemoryError()
     for t in range(length):
-        best = 0
-        for i in range(n):
-            current[i] += weights[i]
-            if current[i] > current[best]:
-                best = i
-        current[best] -= <int64_t>length
-        sequence[t] = <uint16_t>best
+        best = 0                        # the sum is `length`, so the highest is above it
+        for i in range(n):              # the compiler makes vector instructions of this
+            current[i] += <int32_t>weights[i]
+            best = current[i] if current[i] > best else best
+        i = 0
+        while current[i] != best:
+            i += 1
+        current[i] -= <int32_t>length
+        sequence[t] = <uint16_t>i
     free(current)
     return 0
 
