@@ -9,13 +9,19 @@ from fastlb.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
+class Sockets:
+    """Supervisor: listening sockets for the Start that follows, as many as one message takes. Descriptors: these."""
+
+    listeners: tuple[tuple[str, int], ...]  # (frontend, index in its `listen`)
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """Supervisor: become worker `worker`. Descriptors: the region, then one socket for each of `listeners`."""
+    """Supervisor: become worker `worker`. Descriptor: the region."""
 
     worker: int
     spec: Spec
     assignment: Assignment
-    listeners: tuple[tuple[str, int], ...]  # (frontend, index in its `listen`)
     max_connections: int
 
 
@@ -66,4 +72,4 @@ class Failed:
     reason: str
 
 
-Message = Start | Apply | Drain | Stop | ReopenLogs | Ready | Applied | Failed
+Message = Sockets | Start | Apply | Drain | Stop | ReopenLogs | Ready | Applied | Failed

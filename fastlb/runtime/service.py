@@ -10,12 +10,12 @@ import asyncio
 import logging
 from typing import Protocol
 
-from fastlb.control.region import GAUGE_COUNTERS, Region
+from fastlb.control.region import GAUGE_COUNTERS, LIMITS, Region
 from fastlb.control.resolve import resolve
 from fastlb.control.server_state import publish
 from fastlb.control.slots import Assignment, Slots
 from fastlb.control.sockets import Listeners
-from fastlb.errors import FastlbError
+from fastlb.errors import ConfigError, FastlbError, Problem
 from fastlb.health.monitor import Monitor
 from fastlb.runtime import limits
 from fastlb.runtime.info import RuntimeInfo
@@ -38,16 +38,22 @@ class Crew(Protocol):
 
 
 class Service:
-    """The state of one balancer. `open` first, `close` last; `apply` in between replaces the configuration."""
+    """The state of one balancer. `open` first, `close` last; `apply` in between replaces the configuration.
+
+    Raises ConfigError when there are more workers than the region has lines for.
+    """
 
     def __init__(self, spec: Spec, *, workers: int, own_process: bool = True) -> None:
+        if workers > LIMITS["slots"]:
+            problem = Problem("global.workers", workers, f"at most {LIMITS['slots']}", file=spec.source)
+            raise ConfigError([problem])
         self.workers = workers
         self.spec = spec
         self.assignment = Assignment()
         self.listeners = Listeners(max(workers, 1), reuse_port=workers > 0)
         self._slots = Slots()
         # Twice the slots, so that a later configuration can ask for more workers.
-        self.region = Region.create(workers > 0, max(16, 2 * workers) if workers else 1)
+        self.region = Region.create(workers > 0, min(max(16, 2 * workers), LIMITS["slots"]) if workers else 1)
         self.monitor = Monitor(self.region)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self._lock = asyncio.Lock()

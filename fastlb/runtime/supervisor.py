@@ -137,8 +137,8 @@ class Supervisor:
     async def run(self) -> int:
         """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` is too large."""
         self._handle_signals()
-        service = Service(self._spec, workers=self._spec.global_.workers)
         try:
+            service = Service(self._spec, workers=self._spec.global_.workers)
             await service.open()
         except (ListenError, ConfigError) as error:
             for problem in error.problems:
@@ -157,7 +157,7 @@ class Supervisor:
         if self._banner is not None:
             self._banner(service.spec, info)
         try:
-            if not await self._unless_stopped(crew.start()):
+            if not await self._unless(crew.start(), self._stop_asked, self._drain_asked):
                 return OK
         except StartError as error:
             log.error("%s", error)
@@ -179,26 +179,26 @@ class Supervisor:
                 await service.stop_watching()
                 # Closed here first, so that a worker's own close is the last: what still waits in a queue is served.
                 service.listeners.close()
-                await self._unless_stopped(crew.drain(within))
+                await self._unless(crew.drain(within), self._stop_asked)
             return FAILED if failure.done() else OK
         finally:
             for task in (drain, stop, failure):
                 task.cancel()
 
-    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """True when the work is done, false when a signal to stop at once came before."""
+    async def _unless(self, work: Coroutine[None, None, None], *events: asyncio.Event) -> bool:
+        """True when the work is done, false when it was given up because of one of the events."""
         doing = asyncio.ensure_future(work)
-        stop = asyncio.create_task(self._stop_asked.wait())
+        waits = [asyncio.create_task(event.wait()) for event in events]
         try:
-            await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing, *waits}, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
                 doing.result()
                 return True
             return False
         finally:
-            doing.cancel()
-            stop.cancel()
-            await asyncio.gather(doing, stop, return_exceptions=True)
+            for task in (doing, *waits):
+                task.cancel()
+            await asyncio.gather(doing, *waits, return_exceptions=True)
 
     def _handle_signals(self) -> None:
         """Handlers only note what is asked; `_serve` acts."""

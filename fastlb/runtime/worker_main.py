@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import faulthandler
 import logging
 import os
@@ -39,6 +38,7 @@ class Worker:
     def __init__(self, sock: socket.socket, factory: EngineFactory) -> None:
         self._factory = factory
         self._host: EngineHost | None = None
+        self._sockets: list[tuple[str, int, socket.socket]] = []  # until they are handed to the engine
         self._drain = 30.0
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,6 +59,9 @@ class Worker:
 
     def _on_message(self, message: messages.Message, fds: list[int]) -> None:
         match message:
+            case messages.Sockets(listeners):
+                for (frontend, index), fd in zip(listeners, fds, strict=True):
+                    self._sockets.append((frontend, index, socket.socket(fileno=fd)))
             case messages.Start():
                 self._start(message, fds)
             case messages.Apply(spec, assignment):
@@ -83,18 +86,19 @@ class Worker:
 
     def _start(self, message: messages.Start, fds: list[int]) -> None:
         set_up_log(message.spec.log.level, f"worker {message.worker}")
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket(fileno=fd)) for fd in fds[1:]]
-            try:
-                region = Region.attach(fds[0])
-                self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
-                named = [(*key, sock) for key, sock in zip(message.listeners, sockets, strict=True)]
-                self._host.start(message.spec, message.assignment, named)
-            except Exception as error:
-                log.exception("cannot start")
-                self._channel.send(messages.Failed(f"{type(error).__name__}: {error}"))
-                self._leave(1)
-                return
+        try:
+            region = Region.attach(fds[0])
+            self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
+            self._host.start(message.spec, message.assignment, self._sockets)
+        except Exception as error:
+            log.exception("cannot start")
+            self._channel.send(messages.Failed(f"{type(error).__name__}: {error}"))
+            self._leave(1)
+            return
+        finally:
+            for _, _, sock in self._sockets:  # the engine has its own copies
+                sock.close()
+            self._sockets.clear()
         self._drain = drain_time(message.spec)
         self._track(self._host)
         self._channel.send(messages.Ready(message.assignment.generation))

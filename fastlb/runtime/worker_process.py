@@ -205,14 +205,14 @@ class WorkerProcess:
         self._beats, self._beat_at, self._aborted_at = 0, asyncio.get_running_loop().time(), 0.0
         self._channel = Channel(ours, self._on_message, lambda error: None)
         self._change(State.STARTING)
-        self._send_start(self._channel)
-        if self._leaving:  # asked to leave while the process was being made
-            self._channel.send(messages.Stop())
         ready = False
         try:
+            self._send_start(self._channel)
+            if self._leaving:  # asked to leave while the process was being made
+                self._channel.send(messages.Stop())
             status = await process.wait()
             ready = self.state in (State.READY, State.DRAINING)
-        except asyncio.CancelledError:
+        except BaseException:
             self.kill()
             await process.wait()
             raise
@@ -232,16 +232,12 @@ class WorkerProcess:
     def _send_start(self, channel: Channel) -> None:
         service = self._service
         listeners = list(service.listeners.of_slot(self.slot))
-        if len(listeners) > MAX_FDS - 1:
-            raise ValueError(f"{len(listeners)} listening sockets, at most {MAX_FDS - 1}")
-        start = messages.Start(
-            worker=self.slot,
-            spec=service.spec,
-            assignment=service.assignment,
-            listeners=tuple((frontend, index) for frontend, index, _ in listeners),
-            max_connections=service.max_connections,
-        )
-        channel.send(start, [service.region.fd, *(sock.fileno() for _, _, sock in listeners)])
+        for first in range(0, len(listeners), MAX_FDS):
+            some = listeners[first : first + MAX_FDS]
+            names = tuple((frontend, index) for frontend, index, _ in some)
+            channel.send(messages.Sockets(names), [sock.fileno() for _, _, sock in some])
+        start = messages.Start(self.slot, service.spec, service.assignment, service.max_connections)
+        channel.send(start, [service.region.fd])
 
     def _on_message(self, message: messages.Message, fds: list[int]) -> None:
         for fd in fds:  # workers send none

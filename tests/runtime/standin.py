@@ -2,7 +2,8 @@
 
 Every request is answered "worker N pid P". `/slow?FILE` makes FILE.begun and waits until FILE exists; `/hold?FILE`
 counts a request in flight on server 0 in the shared region, makes FILE and never ends; `/spin` blocks the worker's loop
-for ever; `/exit` ends the process; `/generation` names the configuration. As a program:
+for ever; `/exit` ends the process; `/generation` names the configuration. A server named "refuse this" makes `apply`
+raise, one named "die once" ends a process that runs another configuration already. As a program:
 
     python -m tests.runtime.standin worker --fd N        a worker process
     python -m tests.runtime.standin serve FILE           the supervisor; FILE is a pickled Spec
@@ -15,6 +16,7 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,10 +42,18 @@ class StandIn:
         self.tasks: dict[asyncio.Task[None], bool] = {}  # True: in the middle of a request
         self.draining = False
         self.callback: Callable[[], None] | None = None
+        if os.environ.get("STANDIN_SLEEPS"):
+            print("standin sleeps", file=sys.stderr, flush=True)
+            time.sleep(float(os.environ["STANDIN_SLEEPS"]))
         if os.environ.get("STANDIN_DIES"):
             raise RuntimeError(os.environ["STANDIN_DIES"])
 
     def apply(self, spec: Spec, assignment: Assignment) -> None:
+        names = [s.name for b in spec.backends for s in b.servers]
+        if "refuse this" in names:
+            raise ValueError("refused: refuse this")
+        if "die once" in names and self.assignment.generation:
+            os._exit(1)
         self.assignment = assignment
 
     def listen(self, frontend: str, listen_index: int, sock: socket.socket) -> None:

@@ -81,14 +81,15 @@ def test_messages_arrive_in_order_and_whole(loop) -> None:
     async def work(a: End, b: End) -> None:
         spec = large_spec(3000)
         sent: list[messages.Message] = [
-            messages.Start(3, spec, Slots().assign(spec), (("web", 0),), 100),
+            messages.Start(3, spec, Slots().assign(spec), 100),
+            messages.Sockets((("web", 0), ("web", 1))),
             messages.Drain(1.5),
             messages.Apply(spec, Slots().assign(spec)),
             messages.Stop(),
         ]
         for message in sent:
             a.channel.send(message)
-        await b.until(lambda: len(b.messages) == 4)
+        await b.until(lambda: len(b.messages) == len(sent))
         assert b.messages == sent
         b.channel.send(messages.Ready(7))
         await a.until(lambda: bool(a.messages))
@@ -103,7 +104,7 @@ def test_descriptors_come_with_their_message(loop) -> None:
         pipes = [os.pipe() for _ in range(60)]
         for n, (read, _) in enumerate(pipes):
             a.channel.send(messages.Ready(n), [read] * (n % 3))
-        a.channel.send(messages.Start(0, large_spec(2000), Slots().assign(large_spec(1)), (), 0), [p[0] for p in pipes])
+        a.channel.send(messages.Start(0, large_spec(2000), Slots().assign(large_spec(1)), 0), [p[0] for p in pipes])
         for read, _ in pipes:
             os.close(read)  # they travel as copies
         await b.until(lambda: len(b.messages) == 61)

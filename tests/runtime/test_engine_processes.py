@@ -204,6 +204,29 @@ def test_drain_answers_what_is_in_flight_with_close(serve) -> None:
         assert served.program.wait() == 0
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_drain_serves_what_waits_in_queues(serve, workers: int) -> None:
+    """Connections that the kernel took while the process stood still, and a request that nobody has read yet."""
+    with Origin() as origin:
+        served = serve(origin, workers=workers)
+        kept = RawClient(served.address, timeout=20)
+        assert kept.get("/").status == 200
+        pids = served.workers or [served.program.pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        waiting = [kept, *clients(served, 100, "/")]
+        served.program.send(signal.SIGTERM)
+        if workers:
+            served.program.wait_line("draining")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        for client in waiting:
+            assert client.response().status == 200
+            client.close()
+        assert served.program.wait() == 0
+
+
 def test_quit_stops_at_once(serve) -> None:
     with Origin([Hang()]) as origin:
         served = serve(origin, workers=2)

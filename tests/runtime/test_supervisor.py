@@ -295,6 +295,34 @@ def test_workers_hold_no_descriptor_that_is_not_theirs(supervise) -> None:
     assert not inodes[0] & inodes[1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_during_the_start_ends_it(supervise, number: signal.Signals) -> None:
+    running = supervise(workers=1, wait=False, env={"STANDIN_SLEEPS": "60"})
+    wait_until(running.pids, 10, "a worker that is being started")
+    pids = running.pids()
+    running.program.wait_line("standin sleeps")
+    running.program.send(number)
+    assert running.program.wait() == 0
+    wait_gone(pids)
+    assert "fastlb ready" not in running.program.output
+
+
+def test_more_listening_sockets_than_one_message_takes(supervise) -> None:
+    running = supervise(workers=1, listen=tuple(Address("127.0.0.1", 0) for _ in range(450)))
+    line = running.program.wait_line("fastlb ready").string
+    ports = [int(p) for p in re.findall(r"127\.0\.0\.1:(\d+)", line)]
+    assert len(set(ports)) == 450
+    for port in (ports[0], ports[199], ports[200], ports[449]):
+        running.port = port
+        assert running.get("/").startswith("worker 0")
+
+
+def test_more_workers_than_possible(supervise) -> None:
+    running = supervise(workers=513, wait=False)
+    assert running.program.wait() == 2
+    assert re.search(r"global\.workers = 513: at most 512", running.program.output)
+
+
 def test_a_name_without_an_address_is_a_warning(supervise) -> None:
     servers = (Server("lost", Address("nowhere.invalid", 80)), Server("one", Address("127.0.0.1", 9)))
     running = supervise(workers=1, servers=servers)
