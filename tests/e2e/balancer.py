@@ -79,9 +79,13 @@ class Balancer:
         return dial(("127.0.0.1", self.ports[frontend]), **options)
 
     def logged(self, mark: str) -> Logged:
-        """The access log line of the request in whose line `mark` stands, or the first with these flags; awaited."""
-        match = self.program.wait_line(r"\] \S+ \S+/\S+ -?\d+/.*" + re.escape(mark))
+        """The access log line of the request in whose line `mark` stands; awaited."""
+        match = self.program.wait_line(r'\] \S+ \S+/\S+ -?\d+/.*"[^"]*' + re.escape(mark))
         return Logged.read(match.string)
+
+    def flagged(self, term: str) -> Logged:
+        """The first access log line with these termination flags; awaited."""
+        return Logged.read(self.program.wait_line(rf"\] \S+ \S+/\S+ -?\d+/.* {term} ").string)
 
     def log_count(self) -> int:
         """Lines of the access log so far."""
@@ -89,7 +93,7 @@ class Balancer:
 
     def complained(self, pattern: str) -> str:
         """The first line of the error log that matches; awaited."""
-        return self.program.wait_line(r"(?:debug|info|warning|error) .*" + pattern).string
+        return self.program.wait_line(r"(?i)\b(?:debug|info|warning|error)\b.*(?:" + pattern + ")").string
 
     def engines(self) -> list[int]:
         """Process ids of what carries traffic."""
@@ -152,11 +156,12 @@ def configuration(
     return mapping
 
 
-def launch(mapping: Mapping[str, Any], folder: Path, **options: Any) -> Balancer:
-    """Starts fastlb with the configuration `mapping`; returns when it accepts."""
+def launch(mapping: Mapping[str, Any], folder: Path, *, limit: int = 0, **options: Any) -> Balancer:
+    """Starts fastlb with the configuration `mapping`, at most `limit` open files; returns when it accepts."""
     file = folder / f"{uuid.uuid4().hex}.toml"
     file.write_text(dump(mapping))
-    program = Program([*FASTLB, "serve", "-c", file], cwd=ROOT, **options)
+    limited = ["sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh"] if limit else []
+    program = Program([*limited, *FASTLB, "serve", "-c", file], cwd=ROOT, **options)
     try:
         program.wait_line("fastlb ready", timeout=30)
     except BaseException:
@@ -173,10 +178,8 @@ class Balancers:
         self.folder = folder
         self.running: list[Balancer] = []
 
-    def __call__(
-        self, *servers: Origin | str | Mapping[str, Any], env: Mapping[str, str] | None = None, **parts: Any
-    ) -> Balancer:
-        balancer = launch(configuration(servers, **parts), self.folder, env=env)
+    def __call__(self, *servers: Origin | str | Mapping[str, Any], limit: int = 0, **parts: Any) -> Balancer:
+        balancer = launch(configuration(servers, **parts), self.folder, limit=limit)
         self.running.append(balancer)
         return balancer
 

@@ -23,6 +23,7 @@ class Answering:
     def __init__(self, handler: Callable[[Message], bytes] = lambda request: b"ok") -> None:
         self.handler = handler
         self.served = 0
+        self.most = 0  # connections at a time
         self.port = 0
         self._lock = threading.Lock()
         self._open: set[Wire] = set()
@@ -56,6 +57,7 @@ class Answering:
             sock.settimeout(None)
             with self._lock:
                 self._open.add(wire)
+                self.most = max(self.most, len(self._open))
             self._spawn(self._serve, wire)
 
     def _serve(self, wire: Wire) -> None:

@@ -206,7 +206,7 @@ def test_head_must_come_in_time(balancer: Balancers, origin: Origin) -> None:
     response = client.response()
     assert response.status == 408
     assert client.ended() == "fin"
-    assert lb.logged("cR--").status == 408
+    assert lb.flagged("cR--").status == 408
     assert origin.untouched()
 
 
