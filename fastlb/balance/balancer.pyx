@@ -92,7 +92,7 @@ cdef class Balancer:
     (`method`, `bound`, `table_size`, `points`, `hash`, `decay`, `seed`), and of every one: `panic_threshold` (0-1,
     default 0 = off: below this share of usable servers, those that are down are used too), `max_connections` (uses of
     one server at a time, default no limit), `slow_start` (seconds in which a server that joins or comes back up
-    reaches its weight). Wrong names and values raise ValueError with the nearest valid one.
+    reaches its weight and limit). Wrong names and values raise ValueError with the nearest valid one.
     """
 
     cdef:

@@ -56,10 +56,12 @@ cdef class LeastConnections(Algorithm):
         return 0
 
     cdef int pick(self, Ask* ask) noexcept:
+        # A refused best is for the selector's own search: it knows why it was refused.
         if not self._shared:
-            # A refused best is for the selector's own search: it knows why it was refused.
             return <int>(self._heap[0].turn & MEMBER_MASK) if ask.attempt == 0 else -1
-        return self._sample() if self.view.n > SCANNED else self._scan(ask)
+        if self.view.n > SCANNED:
+            return self._sample()
+        return self._scan(ask) if ask.attempt == 0 else -1
 
     # ---- private lines
 

@@ -26,6 +26,7 @@ cdef class Selector:
         bint _shared            # copies of flags of the set and the algorithm
         bint _keyed
         bint _tracks
+        bint _rebuilding
         bint _plain             # a candidate needs no check but its limit
         double _panic
         # bounded load (bounded_load.pyx); _bound is the factor in percent, 0 = off

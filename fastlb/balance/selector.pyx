@@ -32,6 +32,8 @@ cdef class Selector:
         cdef int i
         if self.servers.epoch() != self._epoch:
             self.rebuild()
+            if self.servers.epoch() != self._epoch and not self._shared:
+                return PICK_NONE        # no memory; slots may have moved, so the old picture is no help
         if self._view.n == 0:
             return self._other_tier(tried, ntried, False)
         ask.key = key
@@ -111,7 +113,8 @@ cdef class Selector:
         cdef uint64_t* shares = NULL
         cdef View* view = build_view(self.servers, self._panic)
         cdef View* old = self._view
-        if view is NULL:
+        if view is NULL or self._rebuilding:    # ketama's digests are Python objects: a finalizer may pick meanwhile
+            free_view(view)
             return
         if old is not NULL and same_members(old, view) and same_seats(old, view) and old.ramping == view.ramping:
             # Still one thing may differ: slot numbers above a removed slot of the other tier.
@@ -124,6 +127,7 @@ cdef class Selector:
             if shares is NULL:
                 free_view(view)
                 return
+        self._rebuilding = True
         try:
             if view.n:
                 self.algorithm.rebuild(self.servers, view)
@@ -131,6 +135,8 @@ cdef class Selector:
             free_view(view)
             free(shares)
             return
+        finally:
+            self._rebuilding = False
         if self._keyless is not None:
             self._keyless.view = NULL
         if view.n:
