@@ -108,7 +108,7 @@ endef
 debug: .venv/.test  ## the debug build (assertions, live-object counters) and its tests
 	$(call copy_to,debug)
 	cd build/debug && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_TEST_SLOWNESS=2 \
-	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -X dev -m pytest $(SLOW_PYTEST) $(ARGS)
+	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -m pytest $(SLOW_PYTEST) $(ARGS)
 
 .PHONY: asan
 asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser, balancers and engine
