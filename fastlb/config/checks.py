@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from fastlb.spec import Address
 
+from .certificates import certificates
 from .convert import server_names
 from .model import Config
 from .models_backends import BackendTable
@@ -34,6 +35,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.frontends(),
         *checker.backends(),
         *checker.listeners(),
+        *certificates(structure.model),
         *unsupported(structure.model),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]

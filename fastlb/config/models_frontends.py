@@ -31,7 +31,7 @@ Mode = Annotated[str, *choice("http", "tcp", "udp", aliases={"https": "http", "t
 class TlsTable(Table):
     """Certificate of a listener."""
 
-    cert: str = option(..., "PEM file with the certificate and its chain.", min_length=1)
+    cert: str = option(..., "PEM file with the certificate and its chain, or a directory of such files.", min_length=1)
     key: str = option("", "PEM file with the private key; '' = in the same file.")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from .model import Config
 from .structure import Finding
 
-_TLS = "TLS listeners are not supported in this version; end TLS in front of fastlb"
 _MODE = "mode {} is not supported in this version; only http is"
 _ADMIN = "the admin interface is not in this version; the key has no effect"
 
@@ -15,9 +14,6 @@ _ADMIN = "the admin interface is not in this version; the key has no effect"
 def unsupported(config: Config) -> Iterator[Finding]:
     """Findings in the model's own paths."""
     for name, frontend in config.frontends.items():
-        for index, listener in enumerate(frontend.listen):
-            if listener.tls is not None:
-                yield Finding(("frontends", name, "listen", index, "tls"), _TLS)
         if frontend.mode != "http":
             yield Finding(("frontends", name, "mode"), _MODE.format(frontend.mode))
     for name, backend in config.backends.items():

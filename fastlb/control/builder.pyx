@@ -8,6 +8,8 @@ it its idle connections.
 import os
 import socket
 
+from fastlb.control.tls import server_context
+
 from libc.stdint cimport uint32_t
 from fastlb._core.region cimport Region
 from fastlb.balance.base cimport ServerSet
@@ -54,6 +56,7 @@ cdef class Engine:
         object loop
         object log_spec
         dict frontends          # name -> Frontend of the snapshot in force
+        dict contexts           # (frontend name, listen index) -> SSLContext
         dict servers            # (backend, address) -> (settings, Server)
         list listeners          # [(frontend name, listen index, Listener)]
         object idle_callback
@@ -74,6 +77,7 @@ cdef class Engine:
         self.sweeper = QueueSweeper(self.core)
         self.core.sweeper = self.sweeper
         self.frontends = {}
+        self.contexts = {}
         self.servers = {}
         self.listeners = []
         loop.add_reader(self.reactor.fileno(), self.reactor.run_ready)
@@ -87,21 +91,26 @@ cdef class Engine:
         for b in spec.backends:
             backends[b.name] = self._backend(b, assignment, servers)
         frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
+        contexts = {
+            (f.name, index): server_context(listen.tls)
+            for f in spec.frontends for index, listen in enumerate(f.listen) if listen.tls is not None
+        }
         access, errors = self._logs(spec.log)
         # From here on nothing fails.
         self.core.log = access
         self.core.errors = errors
         self.log_spec = spec.log
         self.frontends = frontends
+        self.contexts = contexts
         for key, (_, server) in self.servers.items():
             kept = servers.get(key)
             if kept is None or kept[1] is not server:
                 pool_clear(server)
         self.servers = servers
         self.sweeper.watch(list(backends.values()))
-        for name, _, listener in self.listeners:
+        for name, index, listener in self.listeners:
             if name in frontends:
-                (<Listener>listener).replace(frontends[name])
+                (<Listener>listener).replace(frontends[name], contexts.get((name, index)))
         self.reactor.settle()
 
     def _logs(self, log):
@@ -216,7 +225,8 @@ cdef class Engine:
             os.set_blocking(fd, False)
             where = sock.getsockname()
             port = where[1] if isinstance(where, tuple) else 0
-            listener = Listener(self.core, self.frontends[frontend], fd, port)
+            context = self.contexts.get((frontend, listen_index))
+            listener = Listener(self.core, self.frontends[frontend], fd, port, context)
         except BaseException:
             os.close(fd)
             raise

@@ -11,6 +11,7 @@ from fastlb.http.response_head cimport ResponseHead
 cdef enum:
     READ_SIZE = 262144          # one recv; larger reads measured best on large bodies
     HEAD_OUT = 262144           # room for a head on its way out
+    CIPHER_SIZE = 65536         # ciphertext received at once
     READ_ROUNDS = 4             # recv calls a handler makes before others get their turn
 
 # Told of every exchange that ends. Declared here, below the exchanges, so that these need not know who listens.
@@ -26,6 +27,8 @@ cdef class Core:
         # Scratch: valid only inside one callback, never kept.
         char* rbuf              # received bytes
         char* obuf              # heads being written
+        char* cbuf              # ciphertext; NULL until there is a TLS listener or server
+        object rview            # memoryview of rbuf, for decryption straight into it
         RequestHead* request    # the head parsed last
         ResponseHead* response
         Chunk* feeding          # input chunk whose bytes are being processed; NULL = scratch bytes

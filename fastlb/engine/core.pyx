@@ -27,6 +27,7 @@ cdef class Core:
     def __dealloc__(self):
         free(self.rbuf)
         free(self.obuf)
+        free(self.cbuf)
         free(self.request)
         free(self.response)
 

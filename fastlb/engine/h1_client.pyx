@@ -20,6 +20,7 @@ from fastlb.engine.exchange cimport ServerSide, exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
@@ -537,6 +538,11 @@ cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr
         live_counters()[LIVE_CLIENT] += 1
     c.core = core
     c.fd = fd
+    if listener.tls is not None:
+        c.layer = tls_accept(core, listener.tls)
+        if c.layer is None:
+            close_descriptor(fd)
+            return False
     if peer.sa_family == AF_INET:
         memcpy(&c.address, peer, sizeof(sockaddr_in))
     elif peer.sa_family == AF_INET6:

@@ -15,6 +15,7 @@ from fastlb.engine.core cimport Core
 from fastlb.engine.h1_client cimport client_accept
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_OPEN
+from fastlb.engine.tls cimport tls_prepare
 from fastlb.engine.upstream cimport Frontend
 
 import logging
@@ -29,22 +30,27 @@ _log = logging.getLogger("fastlb.engine")
 cdef class Listener(ListenerBase):
     """One listening socket of one frontend."""
 
-    def __init__(self, Core core not None, Frontend front not None, int fd, int port, bint https=False):
-        """Takes over `fd`, a listening socket in non-blocking mode."""
+    def __init__(self, Core core not None, Frontend front not None, int fd, int port, tls=None):
+        """Takes over `fd`, a listening socket in non-blocking mode; `tls` is an ssl.SSLContext for servers, or None."""
         self.core = core
         self.front = front
         self.fd = fd
         self.port = port
-        self.https = https
+        self.https = tls is not None
+        self.tls = tls
+        if tls is not None and not tls_prepare(core):
+            raise MemoryError
         if core.reactor.add(self, EPOLLIN) < 0:
             raise OSError(errno, "epoll_ctl")
         self.accepting = True
         if FASTLB_DEBUG:
             live_counters()[LIVE_LISTENER] += 1
 
-    def replace(self, Frontend front not None):
-        """New snapshot: requests that begin from now on use it."""
+    def replace(self, Frontend front not None, tls=None):
+        """New snapshot: requests that begin from now on use it, and handshakes the new certificates."""
         self.front = front
+        if self.https and tls is not None:
+            self.tls = tls
 
     def close(self):
         """Stops accepting for good."""

@@ -10,6 +10,6 @@ cdef class ListenerBase(EventHandler):
         Frontend front          # snapshot in force; replaced as a whole
         uint16_t port
         bint https
-        bint paused
+        object tls              # SSLContext, None = plain
     # A connection was closed: accepting may go on.
     cdef void room(self) noexcept

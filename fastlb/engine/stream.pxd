@@ -23,9 +23,19 @@ cdef enum:
     STREAM_CLOSED = 32
     STREAM_DONE = 64            # its end has been passed on to the other side of the tunnel
 
+# What stands between a stream and the kernel: TLS. A plain stream has none.
+cdef class Layer:
+    # Plaintext, as Stream.receive.
+    cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept
+    # Plaintext to be sent, as Stream.transmit.
+    cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept
+    # Says goodbye to the peer, as far as that goes without waiting.
+    cdef void end(self, Stream s) noexcept
+
 cdef class Stream(EventHandler):
     cdef:
         Core core
+        Layer layer             # None = plain
         Chunk* out              # bytes the kernel has not taken yet, oldest first
         Chunk* out_last
         uint32_t out_bytes
@@ -34,6 +44,9 @@ cdef class Stream(EventHandler):
     cdef ssize_t receive(self, char* buf, size_t n) noexcept
     # Sends a, then b; what the kernel does not take is copied and kept.
     cdef int transmit(self, const char* a, size_t an, const char* b, size_t bn) noexcept
+    # The same past the layer: bytes as they are on the wire.
+    cdef ssize_t receive_raw(self, char* buf, size_t n) noexcept
+    cdef int transmit_raw(self, const char* a, size_t an, const char* b, size_t bn) noexcept
     # Tries the pending tail again.
     cdef int flush(self) noexcept
     # Closes our sending side, after the tail.

@@ -17,10 +17,33 @@ cdef extern from "<sys/socket.h>" nogil:
         int l_linger
 
 
+cdef class Layer:
+    """What stands between a stream and the kernel."""
+
+    cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept:
+        return IO_ERROR
+
+    cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept:
+        return SENT_ERROR
+
+    cdef void end(self, Stream s) noexcept:
+        pass
+
+
 cdef class Stream(EventHandler):
     """Base of client, server and tunnel connections."""
 
     cdef ssize_t receive(self, char* buf, size_t n) noexcept:
+        if self.layer is not None:
+            return self.layer.receive(self, buf, n)
+        return self.receive_raw(buf, n)
+
+    cdef int transmit(self, const char* a, size_t an, const char* b, size_t bn) noexcept:
+        if self.layer is not None:
+            return self.layer.transmit(self, a, an, b, bn)
+        return self.transmit_raw(a, an, b, bn)
+
+    cdef ssize_t receive_raw(self, char* buf, size_t n) noexcept:
         cdef ssize_t got
         while True:
             got = recv(self.fd, buf, n, 0)
@@ -39,7 +62,7 @@ cdef class Stream(EventHandler):
                 return IO_AGAIN
             return IO_ERROR
 
-    cdef int transmit(self, const char* a, size_t an, const char* b, size_t bn) noexcept:
+    cdef int transmit_raw(self, const char* a, size_t an, const char* b, size_t bn) noexcept:
         cdef ssize_t sent
         cdef iovec iov[2]
         cdef msghdr m
@@ -137,6 +160,11 @@ cdef class Stream(EventHandler):
         if self.out != NULL:
             self.stream_flags |= STREAM_SHUT_AFTER
             return
+        if self.layer is not None and not self.stream_flags & STREAM_EOF:
+            self.layer.end(self)
+            if self.out != NULL:
+                self.stream_flags |= STREAM_SHUT_AFTER
+                return
         self.stream_flags |= STREAM_WR_SHUT
         shutdown(self.fd, SHUT_WR)
 
@@ -144,6 +172,10 @@ cdef class Stream(EventHandler):
         cdef linger_t l
         if self.stream_flags & STREAM_CLOSED:
             return
+        if self.layer is not None:
+            if not reset and not self.stream_flags & (STREAM_WR_SHUT | STREAM_EOF) and self.out == NULL:
+                self.layer.end(self)
+            self.layer = None
         self.stream_flags |= STREAM_CLOSED
         chunks_free(self.out)
         self.out = NULL

@@ -167,8 +167,13 @@ def launch(mapping: Mapping[str, Any], folder: Path, *, limit: int = 0, **option
     except BaseException:
         program.stop()
         raise
-    ports = {name: int(f["listen"].rsplit(":", 1)[1]) for name, f in mapping["frontends"].items()}
+    ports = {name: _port(f["listen"]) for name, f in mapping["frontends"].items()}
     return Balancer(program, ports)
+
+
+def _port(listen: Any) -> int:
+    first = listen[0] if isinstance(listen, list) else listen
+    return int((first["address"] if isinstance(first, Mapping) else first).rsplit(":", 1)[1])
 
 
 class Balancers:

@@ -1,0 +1,60 @@
+"""Looks whether the certificates that a configuration names can be used, before anything starts with them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from .model import Config
+from .structure import Finding
+
+
+def certificates(config: Config) -> Iterator[Finding]:
+    """Findings in the model's own paths. Reads the files; O(certificates)."""
+    for name, frontend in config.frontends.items():
+        for index, listener in enumerate(frontend.listen):
+            if listener.tls is not None:
+                where = ("frontends", name, "listen", index, "tls")
+                for key, reason in _problems(listener.tls.cert, listener.tls.key):
+                    yield Finding((*where, key), reason)
+
+
+def _problems(cert: str, key: str) -> Iterator[tuple[str, str]]:
+    path = Path(cert)
+    try:
+        files = sorted(p for p in path.iterdir() if p.suffix in (".pem", ".crt")) if path.is_dir() else [path]
+    except OSError as error:
+        yield "cert", f"cannot be read: {error.strerror}"
+        return
+    if not files:
+        yield "cert", "the directory holds no .pem or .crt file"
+    if path.is_dir() and key:
+        yield "key", "goes with a certificate file; in a directory each NAME.pem has its key inside or in NAME.key"
+    for file in files:
+        beside = file.with_suffix(".key")
+        secret = Path(key) if key else beside if path.is_dir() and beside.exists() else None
+        for each, at in ((file, "cert"), (secret, "key" if key else "cert")):
+            try:
+                if each is not None:
+                    each.read_bytes()
+            except OSError as error:
+                yield at, f"{each} cannot be read: {error.strerror}"
+                return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, secret, password=_no_password)
+        except (ssl.SSLError, ValueError) as error:
+            yield "cert", f"{file}: {_words(error, secret)}"
+
+
+def _no_password() -> str:
+    raise ValueError("the private key is encrypted; fastlb asks nobody for a password at start")
+
+
+def _words(error: Exception, secret: Path | None) -> str:
+    reason = getattr(error, "reason", None)
+    if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH"):
+        return "the private key is not the certificate's"
+    if reason in ("PEM_LIB", "NO_START_LINE", None) and isinstance(error, ssl.SSLError):
+        return "no certificate with its private key in PEM form" + ("" if secret else "; name the key's file in `key`")
+    return str(error) if isinstance(error, ValueError) else f"cannot be used: {reason}"
