@@ -58,6 +58,7 @@ cdef class Engine:
         dict frontends          # name -> Frontend of the snapshot in force
         dict contexts           # (frontend name, listen index) -> SSLContext
         dict servers            # (backend, address) -> (settings, Server)
+        dict captured           # ('request', frontend) and ('response', backend) -> Captured
         list listeners          # [(frontend name, listen index, Listener)]
         object idle_callback
         bint closed
@@ -79,6 +80,7 @@ cdef class Engine:
         self.frontends = {}
         self.contexts = {}
         self.servers = {}
+        self.captured = {}
         self.listeners = []
         loop.add_reader(self.reactor.fileno(), self.reactor.run_ready)
 
@@ -96,7 +98,9 @@ cdef class Engine:
             for f in spec.frontends for index, listen in enumerate(f.listen) if listen.tls is not None
         }
         access, errors = self._logs(spec.log)
+        captured = self._captured(frontends, backends)
         # From here on nothing fails.
+        self.captured = captured
         self.core.log = access
         self.core.errors = errors
         self.log_spec = spec.log
@@ -112,6 +116,17 @@ cdef class Engine:
             if name in frontends:
                 (<Listener>listener).replace(frontends[name], contexts.get((name, index)))
         self.reactor.settle()
+
+    def _captured(self, dict frontends, dict backends):
+        """Hands the last malformed messages of what stays on to the new snapshot."""
+        cdef Frontend front
+        cdef Backend backend
+        captured = {}
+        for name, front in frontends.items():
+            front.captured = captured["request", name] = self.captured.get(("request", name), front.captured)
+        for name, backend in backends.items():
+            backend.captured = captured["response", name] = self.captured.get(("response", name), backend.captured)
+        return captured
 
     def _logs(self, log):
         if self.log_spec == log:
@@ -297,6 +312,18 @@ cdef class Engine:
         self.core.log.close()
         if self.core.errors is not None:
             self.core.errors.close()
+
+    def errors(self):
+        """The last malformed request of each frontend and response of each backend: see Captured.report; newest first.
+
+        `kind` is request or response, `proxy` the name of the frontend or backend.
+        """
+        found = [
+            {"kind": kind, "proxy": name, **report}
+            for (kind, name), captured in self.captured.items()
+            if (report := captured.report()) is not None
+        ]
+        return sorted(found, key=lambda report: report["at"], reverse=True)
 
     def status(self):
         """What the worker holds, by backend and server, for people and tests."""

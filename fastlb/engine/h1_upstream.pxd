@@ -1,5 +1,5 @@
 # A server connection that speaks HTTP/1.1.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.exchange cimport Exchange, ServerSide
 from fastlb.engine.server cimport Connector
@@ -42,6 +42,9 @@ cdef class H1Upstream(ServerSide):
     cdef void finish(self, bint clean) noexcept
     cdef void ended(self, bint orderly) noexcept
     cdef void drop(self, int failure) noexcept
+    # drop(FAIL_MALFORMED), keeping p[0:n], of which p[at] breaks the protocol, for whoever asks (capture.pxd).
+    # at = n: the place is looked for, which works for heads.
+    cdef void malformed(self, const char* p, size_t n, size_t at, bint body, const char* reason) noexcept
     cdef void now_connected(self) noexcept
     cdef void shut(self, bint reset) noexcept
     cdef void arm(self) noexcept

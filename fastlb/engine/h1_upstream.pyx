@@ -12,6 +12,7 @@ from fastlb._core.net cimport (
     AF_UNIX, EAGAIN, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
     IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
     recv, setsockopt, sockaddr, socket)
+from fastlb.engine.capture cimport Captured, response_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport ClientSide
@@ -27,7 +28,8 @@ from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tu
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
 from fastlb.http.fields cimport (
-    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR)
+    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR,
+    reason_text)
 from fastlb.http.response_head cimport parse_response_head, response_head_reset, response_head_size
 from fastlb.http.identity cimport ForwardInfo
 from fastlb.http.rewrite cimport HEAD_REFUSED, write_request_head
@@ -272,7 +274,7 @@ cdef class H1Upstream(ServerSide):
             response_head_reset(h)
         got = parse_response_head(h, p, <uint32_t>n, &_limits, e.method)
         if got == PARSE_ERROR:
-            self.drop(FAIL_MALFORMED)
+            self.malformed(p, n, n, False, reason_text(h.reason))
             return False
         if got == 0:
             self.keep_partial(p, n)
@@ -283,7 +285,7 @@ cdef class H1Upstream(ServerSide):
         if h.status < 200 and h.status != 101:
             self.interims += 1
             if self.interims > MAX_INTERIMS:
-                self.drop(FAIL_MALFORMED)
+                self.malformed(p, n, 0, False, b"too many interim responses")
                 return False
             self.arm()
             if e.client.interim(e, h, p) == SENT_ERROR:
@@ -291,7 +293,8 @@ cdef class H1Upstream(ServerSide):
                 return False
             return True
         if h.framing == FRAMING_TUNNEL and not e.upgrade:
-            self.drop(FAIL_MALFORMED)       # 101 to a request that did not ask (RFC 9110 section 15.2.2)
+            # RFC 9110 section 15.2.2
+            self.malformed(p, n, 0, False, b"101 to a request that did not ask for it")
             return False
         self.head_done = True
         self.head_base = p
@@ -378,7 +381,7 @@ cdef class H1Upstream(ServerSide):
         if got == CHUNK_ERROR:
             if with_head:
                 self.exchange.response_started = False      # nothing of it has gone out: a clean 502 is still possible
-            self.drop(FAIL_MALFORMED)
+            self.malformed(p, n, used, True, reason_text(self.chunked.reason))
             return
         if self.pass_on(p, used, with_head, got == CHUNK_END) and got == CHUNK_END:
             self.finish(used == n)
@@ -387,6 +390,7 @@ cdef class H1Upstream(ServerSide):
         cdef size_t used = 0
         cdef const char* data = NULL
         cdef size_t data_len = 0
+        cdef const char* begin = p
         cdef int got
         if with_head and not self.pass_on(NULL, 0, True, False):
             return
@@ -399,7 +403,8 @@ cdef class H1Upstream(ServerSide):
                 if not self.pass_on(data, data_len, False, False):
                     return
             elif got == CHUNK_ERROR:
-                self.drop(FAIL_MALFORMED)
+                self.malformed(begin, <size_t>(p - begin) + n, <size_t>(p - begin), True,
+                               reason_text(self.chunked.reason))
                 return
             elif got == CHUNK_END:
                 self.finish(n == 0)
@@ -449,6 +454,18 @@ cdef class H1Upstream(ServerSide):
         self.shut(True)
         if e is not None:
             e.attempt_failed(failure)
+
+    cdef void malformed(self, const char* p, size_t n, size_t at, bint body, const char* reason) noexcept:
+        cdef Exchange e = self.exchange
+        cdef Captured kept = e.backend.captured
+        if kept.wanted(self.core.reactor.now_ms):
+            if at == n and not body:
+                at = response_fault(p, n, &_limits, e.method)
+            kept.keep(p, n, at, -1 if body else 0, body, reason,
+                      <int64_t>self.core.reactor.now_us + self.core.reactor.wall_offset_us)
+            kept.about(e.front.name, self.server.name, e.client_text, e.client_len, e.client_port,
+                       0 if e.response_started else 502)
+        self.drop(FAIL_MALFORMED)
 
     cdef void cancel(self) noexcept:
         self.exchange = None

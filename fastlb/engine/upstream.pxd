@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 from fastlb.balance.selector cimport Selector
+from fastlb.engine.capture cimport Captured
 from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
@@ -37,6 +38,7 @@ cdef class Backend:
         bytes key_name              # lower case, of a header, cookie or query parameter
         bint source_hash            # ip_hash reads the address its own way
         WaitQueue queue             # exchanges waiting for a free server
+        Captured captured           # the last malformed response
 
 # What a matched route does: exactly one of backend, redirect, respond is set (all None: 404).
 cdef class Action:
@@ -62,4 +64,5 @@ cdef class Frontend:
         bint redirect_https
         uint32_t max_connections
         Networks trust              # None = nobody
+        Captured captured           # the last malformed request
         uint64_t* counters

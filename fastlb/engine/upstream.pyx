@@ -15,6 +15,7 @@ cdef class Backend:
         self.count = len(servers)
         self.counters = private_counters()
         self.queue = WaitQueue()
+        self.captured = Captured()
         self.by_slot = <PyObject**>calloc(max(1, self.count), sizeof(PyObject*))
         if self.by_slot == NULL:
             raise MemoryError
@@ -45,6 +46,7 @@ cdef class Frontend:
         self.actions = actions
         self.default_action = len(actions) - 1
         self.counters = private_counters()
+        self.captured = Captured()
         self.by_route = <PyObject**>calloc(len(actions), sizeof(PyObject*))
         if self.by_route == NULL:
             raise MemoryError
