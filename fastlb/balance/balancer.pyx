@@ -13,7 +13,6 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_UP, ServerLine
 from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.base cimport FULL_RAMP, ServerSet
-from fastlb.balance.ip_hash cimport ip_key
 from fastlb.balance.selector cimport (
     PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK, Selector, make_selector,
 )
@@ -68,18 +67,6 @@ cdef uint64_t _now_ms() noexcept nogil:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
     return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000
-
-
-cdef uint64_t _ip_key(const char* text, Py_ssize_t size) noexcept:
-    """Key of a client address: text of either family, or packed; anything else is hashed whole."""
-    cdef uint8_t[16] packed
-    if inet_pton(AF_INET, text, packed) == 1:
-        return ip_key(packed, 4)
-    if inet_pton(AF_INET6, text, packed) == 1:
-        return ip_key(packed, 16)
-    if size == 4 or size == 16:
-        return ip_key(<const uint8_t*>text, <int>size)
-    return xxh3_64(text, size)
 
 
 # No tp_clear: __dealloc__ must still find the servers to cut their short cuts. Cycles through a policy or a subclass
@@ -240,10 +227,19 @@ cdef class Balancer:
         if not self._keyed:
             return 0
         if self._by_ip:
-            return _ip_key(text, size)
+            return self._ip_key(text, size)
         if self._by_ketama:
             return ketama_key(text[:size])
         return xxh3_64(text, size)
+
+    cdef uint64_t _ip_key(self, const char* text, Py_ssize_t size) noexcept:
+        """Key of a client address: text of either family, or packed; anything else is hashed whole."""
+        cdef uint8_t[16] packed
+        if inet_pton(AF_INET, text, packed) == 1:
+            return self._selector.algorithm.key_of(packed, 4)
+        if inet_pton(AF_INET6, text, packed) == 1:
+            return self._selector.algorithm.key_of(packed, 16)
+        return self._selector.algorithm.key_of(text, size)
 
     cdef object _refusal(self, int slot):
         if slot == PICK_FULL:

@@ -107,6 +107,9 @@ cdef class Algorithm:
     # Hot, when `tracks`: requests in flight on the member went up or down by one.
     cdef void took(self, int member) noexcept
     cdef void gave(self, int member) noexcept
+    # Hot. The key of what a caller hashes: XXH3-64, unless the algorithm has a hash of its own (ip_hash, of 4 or 16
+    # octets).
+    cdef uint64_t key_of(self, const void* data, size_t size) noexcept
     # Hot. A response head came after latency_us > 0.
     cdef void observe(self, ServerLine* line, uint32_t latency_us, uint64_t now_ms) noexcept
 

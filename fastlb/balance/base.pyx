@@ -143,6 +143,9 @@ cdef class Algorithm:
     cdef void gave(self, int member) noexcept:
         pass
 
+    cdef uint64_t key_of(self, const void* data, size_t size) noexcept:
+        return xxh3_64(data, size)
+
     cdef void observe(self, ServerLine* line, uint32_t latency_us, uint64_t now_ms) noexcept:
         pass
 

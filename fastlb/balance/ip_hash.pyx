@@ -9,6 +9,7 @@ need only hold the first h and k, and the octets can be forgotten.
 from libc.stdlib cimport free, malloc
 
 from fastlb._core.bits cimport mix64
+from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.options import BOUND, registry
 from fastlb.balance.tiers cimport same_seats
 
@@ -69,6 +70,9 @@ cdef class IpHash(Algorithm):
             self._sums = sums
         self.view = view
         return 0
+
+    cdef uint64_t key_of(self, const void* data, size_t size) noexcept:
+        return ip_key(<const uint8_t*>data, <int>size) if size == 4 or size == 16 else xxh3_64(data, size)
 
     cdef int pick(self, Ask* ask) noexcept:
         cdef uint64_t h = ask.key

@@ -3,7 +3,6 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6
-from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.engine.upstream cimport KEY_COOKIE, KEY_IP, KEY_PATH, KEY_QUERY, KEY_URI
 from fastlb.http.fields cimport FIELD_COOKIE, Field
 
@@ -79,5 +78,5 @@ cdef bint find_hash_key(Backend b, const RequestHead* h, const char* base, const
                 break
     if p == NULL:
         return False
-    key[0] = xxh3_64(p, n)
+    key[0] = b.selector.algorithm.key_of(p, n)      # ip_hash has a hash of its own
     return True
