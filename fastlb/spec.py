@@ -38,6 +38,13 @@ class Address:
     port: int = 0
     path: str = ""
 
+    @property
+    def loopback(self) -> bool:
+        """Reachable from this machine alone, as far as the text tells."""
+        if self.path or self.host in ("localhost", "::1"):
+            return True
+        return self.host.startswith("127.") and self.host.replace(".", "").isdecimal()
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
@@ -285,6 +292,8 @@ class Admin:
 
     listen: Address | None = None
     socket: str = ""
+    token: str = field(default="", repr=False)  # itself, or env:NAME, or file:PATH; '' = changes on `socket` alone
+    read_only: bool = False  # no changes on `listen`, whoever asks
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,11 @@ ctypedef struct RegionHeader:
     uint32_t slots_high
 
 
+# The buckets of one histogram as they stood at some moment.
+cdef class Mark:
+    cdef uint64_t[BUCKETS] _seen
+
+
 cdef class Region:
     cdef:
         uint8_t* _base          # the mapping; NULL only before create()/attach() is done
@@ -121,5 +126,7 @@ cdef class Region:
     cdef int _frontend_index(self, object frontend) except -1
     cdef void _zero_gauges(self, uint64_t* counters) noexcept
     cdef void _wipe(self, size_t block) noexcept
+    cdef void _add_up(self, size_t block, int first, int n, uint64_t* sums) noexcept
     cdef list _sum(self, size_t block, int first, int n)
+    cdef int _histogram(self, object kind, object index, object which, uint64_t* buckets) except -1
     cdef size_t _block(self, object kind, object index) except? 0

@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP, GroupLine, ServerLine
 
@@ -85,6 +85,14 @@ class WorkerStatus(NamedTuple):
     beat_ms: int
     connections: int
     generation: int
+
+
+cdef inline uint64_t _bound(int b) noexcept:
+    return b + 1 if b < 8 else <uint64_t>(b % 8 + 9) << (b // 8 - 1)
+
+
+cdef class Mark:
+    """The buckets of one histogram as they stood at some moment; all zero at first."""
 
 
 cdef inline size_t _pages(size_t n) noexcept:
@@ -469,17 +477,27 @@ cdef class Region:
 
     # ---- counters ----------------------------------------------------------------------------------------------------
 
-    cdef list _sum(self, size_t block, int first, int n):
-        cdef uint64_t sums[BUCKETS]
+    cdef void _add_up(self, size_t block, int first, int n, uint64_t* sums) noexcept:
         cdef uint64_t* shard
         cdef uint32_t w
         cdef int c
-        memset(sums, 0, sizeof(sums))
+        memset(sums, 0, <size_t>n * sizeof(uint64_t))
         for w in range(self._header().slots_high):
             shard = &self._counters[w * self._shard + block * BLOCK + <size_t>first]
             for c in range(n):
                 sums[c] += fl_load64(&shard[c])
+
+    cdef list _sum(self, size_t block, int first, int n):
+        cdef uint64_t[BUCKETS] sums
+        cdef int c
+        self._add_up(block, first, n, sums)
         return [sums[c] for c in range(n)]
+
+    cdef int _histogram(self, object kind, object index, object which, uint64_t* buckets) except -1:
+        if not 0 <= which < HISTOGRAMS:
+            raise IndexError(f"histogram {which} is not in 0..{HISTOGRAMS - 1}")
+        self._add_up(self._block(kind, index), COUNTERS + <int>which * BUCKETS, BUCKETS, buckets)
+        return 0
 
     cdef size_t _block(self, object kind, object index) except? 0:
         if kind == "frontend":
@@ -505,9 +523,73 @@ cdef class Region:
     def histogram(self, kind, index, which):
         """Buckets of a latency histogram, summed over all workers: `kind` frontend, group or server; `which` 0 queue,
         1 connect, 2 response head, 3 total. Bounds are in `BUCKET_BOUNDS`. O(workers)."""
-        if not 0 <= which < HISTOGRAMS:
-            raise IndexError(f"histogram {which} is not in 0..{HISTOGRAMS - 1}")
-        return self._sum(self._block(kind, index), COUNTERS + <int>which * BUCKETS, BUCKETS)
+        cdef uint64_t[BUCKETS] buckets
+        cdef int b
+        self._histogram(kind, index, which, buckets)
+        return [buckets[b] for b in range(BUCKETS)]
+
+    def ladder(self, kind, index, which, tuple edges):
+        """Cumulative counts of a histogram: how many durations were below the lower bound of each bucket in `edges`
+        (bucket numbers, ascending, from 0 to 200), then the number of all. O(workers)."""
+        cdef uint64_t[BUCKETS] buckets
+        cdef uint64_t below = 0
+        cdef int b = 0
+        cdef int edge
+        cdef list found = []
+        self._histogram(kind, index, which, buckets)
+        for edge in edges:
+            if not b <= edge <= BUCKETS:
+                raise ValueError("edges: not ascending bucket numbers")
+            while b < edge:
+                below += buckets[b]
+                b += 1
+            found.append(below)
+        while b < BUCKETS:
+            below += buckets[b]
+            b += 1
+        found.append(below)
+        return found
+
+    def quantiles(self, kind, index, which, tuple shares, Mark since=None, Mark advance=None):
+        """(number of durations, [microseconds that each of `shares` of them stay below]) of a histogram.
+
+        `since` leaves out what was counted before that mark was set; `advance` is set to what is there now (it may be
+        the same mark). Within a bucket durations are taken as spread evenly, so a value is off by an eighth at most;
+        share 1.0 gives the upper bound of the longest. Zeros where nothing was counted. O(workers).
+        """
+        cdef uint64_t[BUCKETS] now
+        cdef uint64_t[BUCKETS] fresh
+        cdef uint64_t count = 0
+        cdef uint64_t below = 0
+        cdef int b, i
+        cdef double share, rank, low, high
+        cdef list found = [0.0] * len(shares)
+        self._histogram(kind, index, which, now)
+        for b in range(BUCKETS):
+            # Less than at the mark: the line has been given to a new holder, whose durations are all fresh.
+            fresh[b] = now[b] - since._seen[b] if since is not None and now[b] >= since._seen[b] else now[b]
+            count += fresh[b]
+        if advance is not None:
+            memcpy(advance._seen, now, sizeof(now))
+        if count == 0:
+            return 0, found
+        for i in range(len(shares)):
+            share = shares[i]
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"share: {share} is not in 0..1")
+            rank = share * count
+            below = 0
+            for b in range(BUCKETS):
+                if fresh[b] and <double>(below + fresh[b]) >= rank:
+                    break
+                below += fresh[b]
+            if b < 8:                   # exact
+                found[i] = <double>b
+                continue
+            low = <double>_bound(b - 1)
+            high = <double>_bound(b)
+            found[i] = low + (high - low) * (rank - below) / fresh[b]
+        return count, found
 
     def count(self, worker, kind, index, counter, n=1):
         """Adds to one counter of the worker's shard; `kind` is 'frontend', 'group' or 'server'. For tools and tests."""
@@ -517,6 +599,15 @@ cdef class Region:
             raise IndexError(f"counter {counter} is not in 0..{COUNTERS - 1}")
         block = &self._counters[w * self._shard + self._block(kind, index) * BLOCK]
         block[<int>counter] += <uint64_t>n
+
+    def record(self, worker, kind, index, which, microseconds, n=1):
+        """Counts `n` durations in a histogram of the worker's shard. For tools and tests."""
+        cdef int w = self._slot_index(worker)
+        cdef uint64_t* block
+        if not 0 <= which < HISTOGRAMS:
+            raise IndexError(f"histogram {which} is not in 0..{HISTOGRAMS - 1}")
+        block = &self._counters[w * self._shard + self._block(kind, index) * BLOCK]
+        block[COUNTERS + <int>which * BUCKETS + <int>bucket_of(microseconds)] += <uint64_t>n
 
 
 cdef size_t _shard_words() noexcept:

@@ -79,9 +79,10 @@ def _serve(report: Report, workers: int | str | None) -> int:
     spec = report.spec
     if workers is not None:
         spec = replace(spec, global_=replace(spec.global_, workers=worker_count(workers)))
+    from fastlb.admin import extras
     from fastlb.runtime.supervisor import serve
 
     try:
-        return serve(spec, banner=show)
+        return serve(spec, banner=show, extras=extras(spec))
     except FastlbError as error:
         raise click.ClickException(str(error)) from error

@@ -36,6 +36,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.backends(),
         *checker.listeners(),
         *certificates(structure.model),
+        *checker.admin(),
         *unsupported(structure.model),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
@@ -209,6 +210,20 @@ class _Checker:
                     break
             else:
                 seen.append((address, path))
+
+    def admin(self) -> Iterator[Finding]:
+        admin = self._config.admin
+        path: Path = ("admin",)
+        if admin.listen is not None and not admin.listen.loopback and not self.wrote(path, "token"):
+            yield Finding(
+                ("admin", "listen"),
+                "reachable from other machines, so it needs admin.token; or listen on this machine alone",
+                f"127.0.0.1:{admin.listen.port}",
+            )
+        if admin.listen is None and not self.wrote(path, "listen"):
+            for key in ("token", "read_only"):
+                if getattr(admin, key):
+                    yield Finding(("admin", key), "has no effect without admin.listen", warning=True)
 
     def _addresses(self) -> Iterator[tuple[Address, Path]]:
         for name, frontend in self._config.frontends.items():

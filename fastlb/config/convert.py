@@ -25,7 +25,12 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
             max_connections=config.global_.max_connections,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
-        admin=spec.Admin(listen=config.admin.listen, socket=config.admin.socket),
+        admin=spec.Admin(
+            listen=config.admin.listen,
+            socket=config.admin.socket,
+            token=config.admin.token,
+            read_only=config.admin.read_only,
+        ),
         source=source,
     )
 

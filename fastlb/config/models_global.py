@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -47,6 +48,24 @@ def _header_bytes(value: object) -> int:
 HeaderBytes = Annotated[int, PlainValidator(_header_bytes), WithJsonSchema({"type": ["string", "integer"]})]
 
 
+def token(value: object) -> str:
+    """A bearer token (RFC 6750 section 2.1) or where to find one. Raises `Invalid`."""
+    if not isinstance(value, str):
+        raise Invalid("must be a text: the token, env:NAME or file:PATH")
+    if value.startswith("env:"):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value[4:]):
+            raise Invalid("must be env: and the name of an environment variable, such as env:FASTLB_TOKEN")
+    elif value.startswith("file:"):
+        if not value[5:]:
+            raise Invalid("must be file: and a path")
+    elif value and not re.fullmatch(r"[A-Za-z0-9\-._~+/]{16,}=*", value):
+        raise Invalid("must have at least 16 characters, of letters, digits and -._~+/")
+    return value
+
+
+Token = Annotated[str, PlainValidator(token), WithJsonSchema({"type": "string", "examples": ["env:FASTLB_TOKEN"]})]
+
+
 class GlobalTable(Table):
     """The process as a whole."""
 
@@ -61,6 +80,10 @@ class AdminTable(Table):
 
     listen: ListenAddress | None = option(None, "Address of the stats page, the JSON API, /metrics and /healthz.")
     socket: str = option("", "Unix socket with the same API, for `fastlb ctl` and `fastlb top`.")
+    token: Token = option(
+        "", "Who shows it may change things on `listen`. The token itself, env:NAME or file:PATH. Empty = nobody may."
+    )
+    read_only: bool = option(False, "Take changes on `socket` alone, even from who has the token.")
 
 
 class LogTable(Table):

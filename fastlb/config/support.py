@@ -8,7 +8,6 @@ from .model import Config
 from .structure import Finding
 
 _MODE = "mode {} is not supported in this version; only http is"
-_ADMIN = "the admin interface is not in this version; the key has no effect"
 
 
 def unsupported(config: Config) -> Iterator[Finding]:
@@ -19,7 +18,3 @@ def unsupported(config: Config) -> Iterator[Finding]:
     for name, backend in config.backends.items():
         if backend.mode != "http":
             yield Finding(("backends", name, "mode"), _MODE.format(backend.mode))
-    if config.admin.listen is not None:
-        yield Finding(("admin", "listen"), _ADMIN, warning=True)
-    if config.admin.socket:
-        yield Finding(("admin", "socket"), _ADMIN, warning=True)

@@ -12,6 +12,7 @@ from fastlb._core.region import (
     READY,
     STARTING,
     UP,
+    Mark,
     Region,
     WorkerStatus,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "READY",
     "STARTING",
     "UP",
+    "Mark",
     "Region",
     "WorkerStatus",
 ]

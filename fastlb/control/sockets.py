@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastlb.errors import FastlbError, Problem
-from fastlb.spec import Listen, Mode, Spec
+from fastlb.spec import Address, Listen, Mode, Spec
 
 UNIX_MODE = 0o666  # as open as a TCP port of the machine is
 
@@ -49,6 +49,7 @@ class Listeners:
 
     slots: int
     reuse_port: bool = True
+    unix_mode: int = UNIX_MODE  # of the files of Unix sockets
     _bound: list[_Bound] = field(default_factory=list)
 
     def open(self, spec: Spec) -> None:
@@ -69,6 +70,16 @@ class Listeners:
             _close(opened)
             raise ListenError(problems)
         self._bound += opened
+
+    def open_one(self, key: str, address: Address, source: str = "") -> list[socket.socket]:
+        """Binds an address that belongs to no frontend; `key` names it in the ListenError. The sockets stay ours."""
+        listen = Listen(address)
+        try:
+            found = self._bind(listen)
+        except OSError as error:
+            raise ListenError([Problem(key, _shown(listen), _reason(error, listen), file=source)]) from error
+        self._bound += [_Bound(key, 0, sockets, unlink) for sockets, unlink in found]
+        return [sock for sockets, _ in found for sock in sockets]
 
     def of_slot(self, slot: int) -> Iterator[tuple[str, int, socket.socket]]:
         """(frontend, index in its `listen`, socket) for one worker; ':port' makes two of them. They stay ours."""
@@ -97,7 +108,7 @@ class Listeners:
     def _bind(self, listen: Listen) -> list[tuple[list[socket.socket], tuple[str, int, int] | None]]:
         address = listen.address
         if address.path:
-            return [_bind_unix(address.path)]
+            return [_bind_unix(address.path, self.unix_mode)]
         if address.host:
             return [(self._bind_tcp(family, name), None) for family, name in _find(address.host, address.port)]
         return self._bind_both(address.port)
@@ -169,7 +180,7 @@ def _find(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     return list(found)
 
 
-def _bind_unix(path: str) -> tuple[list[socket.socket], tuple[str, int, int] | None]:
+def _bind_unix(path: str, mode: int) -> tuple[list[socket.socket], tuple[str, int, int] | None]:
     abstract = path.startswith(("@", "\0"))
     if not abstract:
         _remove_stale(path)
@@ -186,7 +197,7 @@ def _bind_unix(path: str) -> tuple[list[socket.socket], tuple[str, int, int] | N
         finally:
             os.umask(before)
         sock.listen(backlog())
-        Path(path).chmod(UNIX_MODE)
+        Path(path).chmod(mode)
         made = Path(path).stat()
         return [sock], (path, made.st_dev, made.st_ino)
     except BaseException:

@@ -5,7 +5,7 @@ from fastlb._core.net cimport AF_INET, AF_INET6, ntohs, sockaddr_in
 from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.reactor cimport set_deadline
-from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN
+from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
 from fastlb.engine.stream cimport IO_AGAIN, STREAM_DONE, STREAM_EOF, STREAM_READABLE
 from fastlb.engine.tunnel cimport HALF_CLOSED_MS, TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_relay
 
@@ -30,6 +30,8 @@ cdef class ClientConnection(ClientSide):
         core.client_first = <PyObject*>self
         self.front.counters[COUNT_CONNECTIONS] += 1
         self.front.counters[COUNT_OPEN] += 1
+        if self.front.counters[COUNT_OPEN] > self.front.counters[COUNT_PEAK]:
+            self.front.counters[COUNT_PEAK] = self.front.counters[COUNT_OPEN]
 
     cdef void drain_idle(self) noexcept:
         pass

@@ -6,7 +6,7 @@ from fastlb._core.region cimport BLOCK, BUCKETS, COUNTERS, bucket_of
 cdef enum:
     COUNT_CONNECTIONS = 0       # accepted, or opened to the server
     COUNT_CURRENT = 1           # open now / exchanges in flight now
-    COUNT_PEAK = 2
+    COUNT_PEAK = 2              # of COUNT_CURRENT; of a frontend: of COUNT_OPEN
     COUNT_REQUESTS = 3          # exchanges ended
     COUNT_BYTES_IN = 4          # from the client
     COUNT_BYTES_OUT = 5         # to the client

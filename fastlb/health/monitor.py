@@ -31,6 +31,9 @@ class Status:
     last: Verdict | None  # None: not checked yet
     changed_at: float  # time.time() of the last transition, or of the first check's arming
     fragile: bool  # up without a good check yet: a single failed one takes it down
+    failed: int = 0  # checks that failed so far, whatever the state
+    last_failure: Verdict | None = None
+    last_failure_at: float = 0.0  # time.time()
 
 
 class _Checked:
@@ -49,6 +52,9 @@ class _Checked:
         self._streak = 0
         self._last: Verdict | None = None
         self._changed_at = time.time()
+        self._failed = 0
+        self._last_failure: Verdict | None = None
+        self._last_failure_at = 0.0
         self._probe: Probe | None = None
         self._ramp: Ramp | None = None
         self._began = 0.0
@@ -58,7 +64,10 @@ class _Checked:
     @property
     def status(self) -> Status:
         needed = self.check.fall if self._up else self.check.rise
-        return Status(self._up, self._streak, needed, self._last, self._changed_at, self._fragile)
+        return Status(
+            self._up, self._streak, needed, self._last, self._changed_at, self._fragile,
+            self._failed, self._last_failure, self._last_failure_at,
+        )  # fmt: skip
 
     def cancel(self) -> None:
         self._timer.cancel()
@@ -86,6 +95,9 @@ class _Checked:
         self._monitor.checked(self)
 
     def _count(self, verdict: Verdict) -> None:
+        if not verdict.good:
+            self._failed += 1
+            self._last_failure, self._last_failure_at = verdict, time.time()
         if verdict.good == self._up:
             self._streak = 0
             self._fragile = False
@@ -131,10 +143,14 @@ class Monitor:
         *,
         chance: Callable[[], float] = random.random,
         on_check: Callable[[str, Server, Status], None] | None = None,
+        on_turn: Callable[[str, Server, str], None] | None = None,
     ) -> None:
+        """`on_check(backend, server, status)` is called after each check, `on_turn(backend, server, reason)` after each
+        transition."""
         self.region = region
         self.random = chance
         self._on_check = on_check
+        self._on_turn = on_turn
         self._checked: dict[ServerId, _Checked] = {}
         self.loop: asyncio.AbstractEventLoop
 
@@ -183,6 +199,9 @@ class Monitor:
 
     def turned(self, one: _Checked, verdict: Verdict) -> None:
         """Called after each transition: tells the operator."""
+        if self._on_turn is not None:
+            what = "passed" if one.status.up else "failed"
+            self._on_turn(one.backend.name, one.server, f"health check {what}: {verdict}")
         up = sum(c.status.up for c in self._checked.values() if c.backend.name == one.backend.name)
         total = len(one.backend.servers)
         name = f"{one.backend.name}/{one.server.name}"

@@ -32,6 +32,11 @@ class EngineHost:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
+    @property
+    def state(self) -> str:
+        """ready, draining or gone."""
+        return "gone" if self._ended.is_set() else "draining" if self._draining else "ready"
+
     def start(self, spec: Spec, assignment: Assignment, listeners: Iterable[tuple[str, int, socket.socket]]) -> None:
         """Applies the configuration, then accepts. Raises what the engine raises; close() then cleans up."""
         self.apply(spec, assignment)

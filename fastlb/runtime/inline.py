@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 
 from fastlb.control.slots import Assignment
 from fastlb.runtime.engine_api import EngineFactory, default_factory
+from fastlb.runtime.extras import WorkerInfo
 from fastlb.runtime.host import EngineHost
 from fastlb.runtime.service import Service, StartError
 from fastlb.spec import Spec
@@ -18,6 +21,7 @@ class InlineCrew:
         self._service = service
         self._factory = factory or default_factory()
         self._host: EngineHost | None = None
+        self._started_at = 0.0
 
     async def start(self) -> None:
         """Returns when the engine accepts; raises StartError when it cannot."""
@@ -26,8 +30,14 @@ class InlineCrew:
         try:
             self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
             self._host.start(service.spec, service.assignment, service.listeners.of_slot(0))
+            self._started_at = time.time()
         except Exception as error:
             raise StartError(f"the engine cannot start: {type(error).__name__}: {error}") from error
+
+    def members(self) -> list[WorkerInfo]:
+        """This process."""
+        state = "gone" if self._host is None else self._host.state
+        return [WorkerInfo(0, os.getpid(), state, 1, self._started_at)]
 
     async def failed(self) -> str:
         """Never returns: an engine in this process ends with it."""

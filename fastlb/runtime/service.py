@@ -10,11 +10,13 @@ import asyncio
 import logging
 from typing import Protocol
 
+from fastlb.control.events import Events
 from fastlb.control.region import GAUGE_COUNTERS, LIMITS, Region
 from fastlb.control.resolve import resolve
 from fastlb.control.server_state import publish
 from fastlb.control.slots import Assignment, Slots
 from fastlb.control.sockets import Listeners
+from fastlb.control.state_book import StateBook
 from fastlb.errors import ConfigError, FastlbError, Problem
 from fastlb.health.monitor import Monitor
 from fastlb.runtime import limits
@@ -54,12 +56,15 @@ class Service:
         self._slots = Slots()
         # Twice the slots, so that a later configuration can ask for more workers.
         self.region = Region.create(workers > 0, min(max(16, 2 * workers), LIMITS["slots"]) if workers else 1)
-        self.monitor = Monitor(self.region)
+        self.events = Events()
+        self.book = StateBook(self.region, self.events)
+        self.monitor = Monitor(self.region, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self._lock = asyncio.Lock()
         self._names: asyncio.Task[None] | None = None
         self.descriptors = 0
         self.max_connections = 0
+        self.reloads = 0  # asked for and done; counted by who reloads
 
     async def open(self) -> None:
         """Binds, looks up names, fills the region. Raises ListenError or ConfigError; nothing is then left open."""
@@ -79,6 +84,7 @@ class Service:
                 log.warning("%s", problem)
             self.assignment = self._slots.assign(self.spec)
             publish(self.region, self.spec, self.assignment)
+            self.book.apply(self.spec, self.assignment)
         except BaseException:
             self.listeners.close()
             raise
@@ -98,6 +104,8 @@ class Service:
             assignment = self._slots.assign(spec)
             publish(self.region, spec, assignment, before=before)
             self.spec, self.assignment = spec, assignment
+            self.book.apply(spec, assignment)
+            self.book.sweep()
             errors = await crew.apply(spec, assignment)
             self.monitor.apply(spec, assignment)
             if not errors:

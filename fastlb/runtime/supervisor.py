@@ -15,6 +15,7 @@ from fastlb.errors import ConfigError
 from fastlb.runtime import messages
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
+from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running, WorkerInfo
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
@@ -57,6 +58,10 @@ class ProcessCrew:
     async def failed(self) -> str:
         """Returns the reason when a worker can no longer be replaced."""
         return await asyncio.shield(self._gave_up)
+
+    def members(self) -> list[WorkerInfo]:
+        """One a worker slot."""
+        return [WorkerInfo(w.slot, w.pid, w.state.value, w.starts, w.started_at) for w in self.workers]
 
     async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
         results = await asyncio.gather(*(w.apply(messages.Apply(spec, assignment)) for w in self.workers))
@@ -113,7 +118,7 @@ class Supervisor:
 
     `command` starts a worker, `factory` makes the engine when there are none; both are for tests of the runtime itself.
     `banner` is called once the addresses are bound; the line "fastlb ready: ..." follows when all workers accept, and
-    then `ready` is called.
+    then `ready` is called. `extras` make what else lives in this process.
     """
 
     def __init__(
@@ -124,12 +129,14 @@ class Supervisor:
         ready: Callable[[RuntimeInfo], None] | None = None,
         command: Sequence[str] | None = None,
         factory: EngineFactory | None = None,
+        extras: Sequence[ExtraFactory] = (),
     ) -> None:
         self._spec = spec
         self._banner = banner
         self._ready = ready
         self._command = command or worker_command()
         self._factory = factory
+        self._extras = extras
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._crew: ProcessCrew | InlineCrew | None = None
@@ -137,22 +144,32 @@ class Supervisor:
     async def run(self) -> int:
         """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` is too large."""
         self._handle_signals()
+        open_extras: list[Extra] = []
+        crew: ProcessCrew | InlineCrew | None = None
         try:
             service = Service(self._spec, workers=self._spec.global_.workers)
             await service.open()
+            crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
+            self._crew = crew
+            running = Running(service, crew, os.getpid())
+            for make in self._extras:
+                extra = make(running)
+                await extra.open()
+                open_extras.append(extra)
+            return await self._serve(running, crew, open_extras)
         except (ListenError, ConfigError) as error:
             for problem in error.problems:
                 log.error("%s", problem)
             return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
-        crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
-        self._crew = crew
-        try:
-            return await self._serve(service, crew)
         finally:
-            await crew.stop()
+            if crew is not None:
+                await crew.stop()
+            for extra in reversed(open_extras):
+                await extra.close()
             await service.close()
 
-    async def _serve(self, service: Service, crew: ProcessCrew | InlineCrew) -> int:
+    async def _serve(self, running: Running, crew: ProcessCrew | InlineCrew, extras: Sequence[Extra]) -> int:
+        service = running.service
         info = service.info(os.getpid())
         if self._banner is not None:
             self._banner(service.spec, info)
@@ -163,7 +180,9 @@ class Supervisor:
             log.error("%s", error)
             return FAILED
         service.watch(crew)
-        print(f"fastlb ready: {'; '.join(info.places())}; {workers_text(info)}", file=sys.stderr, flush=True)
+        running.phase = Phase.READY
+        places = [*info.places(), *(place for extra in extras for place in extra.places())]
+        print(f"fastlb ready: {'; '.join(places)}; {workers_text(info)}", file=sys.stderr, flush=True)
         if self._ready is not None:
             self._ready(info)
         drain = asyncio.create_task(self._drain_asked.wait())
@@ -173,6 +192,7 @@ class Supervisor:
             await asyncio.wait({drain, stop, failure}, return_when=asyncio.FIRST_COMPLETED)
             if failure.done():
                 log.error("%s", failure.result())
+            running.phase = Phase.DRAINING
             if not stop.done():
                 within = drain_time(service.spec)
                 log.info("draining: no new connections, %g s for what is in flight", within)
@@ -237,6 +257,7 @@ def serve(
     ready: Callable[[RuntimeInfo], None] | None = None,
     command: Sequence[str] | None = None,
     factory: EngineFactory | None = None,
+    extras: Sequence[ExtraFactory] = (),
 ) -> int:
     """Runs `spec` in this process and its workers until a signal ends it; returns the exit status.
 
@@ -248,7 +269,8 @@ def serve(
     set_up_log(spec.log.level, "supervisor")
 
     async def main() -> int:
-        return await Supervisor(spec, banner=banner, ready=ready, command=command, factory=factory).run()
+        supervisor = Supervisor(spec, banner=banner, ready=ready, command=command, factory=factory, extras=extras)
+        return await supervisor.run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())

@@ -11,6 +11,7 @@ import site
 import socket
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -71,7 +72,9 @@ class WorkerProcess:
     ) -> None:
         self.slot = slot
         self.state = State.GONE
-        self.pid = 0
+        self.pid = 0  # of the process of now, or of the last one
+        self.starts = 0  # processes started so far
+        self.started_at = 0.0  # time.time() of the last one
         self._service = service
         self._command = command
         self._on_change = on_change
@@ -201,6 +204,8 @@ class WorkerProcess:
                 ours.close()
                 raise
         self._process, self.pid = process, process.pid
+        self.starts += 1
+        self.started_at = time.time()
         self._reason = ""
         self._beats, self._beat_at, self._aborted_at = 0, asyncio.get_running_loop().time(), 0.0
         self._channel = Channel(ours, self._on_message, lambda error: None)
@@ -226,7 +231,9 @@ class WorkerProcess:
             self._applies.clear()
         if not self._leaving or status:
             self._reason = self._reason or ended(status)
-            log.error("worker %d (pid %d) %s; %d requests were on it", self.slot, self.pid, ended(status), held)
+            text = f"worker {self.slot} (pid {self.pid}) {ended(status)}; {held} requests were on it"
+            log.error("%s", text)
+            self._service.events.add("worker", f"worker {self.slot}", text, level="error")
         return ready
 
     def _send_start(self, channel: Channel) -> None:
@@ -246,6 +253,7 @@ class WorkerProcess:
             case messages.Ready():
                 if self.state is State.STARTING:
                     self._ready_at = asyncio.get_running_loop().time()
+                    self._service.events.add("worker", f"worker {self.slot}", f"pid {self.pid} accepts connections")
                     self._change(State.DRAINING if self._leaving else State.READY)
             case messages.Applied(generation, error):
                 waiting = self._applies.pop(generation, None)

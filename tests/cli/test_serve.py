@@ -33,8 +33,9 @@ class Runtime:
         self.demo: dict[str, object] = {}
         self.error: Exception | None = None
 
-    def serve(self, spec: Spec, *, banner: Banner) -> int:
+    def serve(self, spec: Spec, *, banner: Banner, extras: Sequence[object]) -> int:
         self.spec = spec
+        self.extras = extras
         if self.error:
             raise self.error
         banner(spec, RuntimeInfo(1, spec.global_.workers, "uvloop", 1024, 480, {"web": [("0.0.0.0", 8080)]}))

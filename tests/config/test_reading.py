@@ -113,7 +113,7 @@ def test_the_architecture_example_has_one_problem() -> None:
 def test_the_architecture_example_without_tls() -> None:
     report = check_text(ARCHITECTURE.replace(TLS, ""), "fastlb.toml")
     assert report.errors == ()
-    assert [problem.key for problem in report.warnings] == ["admin.listen", "admin.socket"]
+    assert report.warnings == ()
     found = report.spec
     assert found is not None
     assert found.source == "fastlb.toml"
@@ -177,7 +177,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
         """
         global = { workers = 3, max_connections = 7 }
         log = { access = "./a.log", format = "combined", level = "error" }
-        admin = { listen = ":8404", socket = "/run/x" }
+        admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
         timeouts = { connect = "1s", header = "2s", client = "3s", server = "4s", idle = "5s", tunnel = "6s", \
 queue = "7s", drain = "8s" }
         limits = { header_bytes = "2KB", header_count = 5, uri = "1KB", body = "3KB" }
@@ -227,7 +227,7 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
     times = spec.Timeouts(1, 2, 3, 4, 5, 6, 7, 8)
     assert found.global_ == spec.Global(3, 7)
     assert found.log == spec.Log("./a.log", "combined", "error")
-    assert found.admin == spec.Admin(Address("", 8404), "/run/x")
+    assert found.admin == spec.Admin(Address("", 8404), "/run/x", "env:T", True)
     assert web.timeouts == app.timeouts == times
     assert web.limits == spec.Limits(2048, 5, 1024, 3072)
     assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, ("10.0.0.0/8", "::1/128"))
@@ -421,3 +421,20 @@ def test_examples_have_neither_errors_nor_warnings(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 4
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/run/x"])
+def test_an_admin_listener_of_this_machine_alone_needs_no_token(listen: str) -> None:
+    assert read(f'[admin]\nlisten = "{listen}"').admin.token == ""
+
+
+@pytest.mark.parametrize("listen", [":1", "0.0.0.0:1", "[::]:1", "10.0.0.1:1", "lb.example.com:1", "127.example.com:1"])
+def test_an_admin_listener_for_others_needs_a_token(listen: str) -> None:
+    report = check_mapping(with_tables(f'[admin]\nlisten = "{listen}"'))
+    assert [(p.key, p.nearest) for p in report.errors] == [("admin.listen", "127.0.0.1:1")]
+    assert read(f'[admin]\nlisten = "{listen}"\ntoken = "{"x" * 16}"').admin.token == "x" * 16
+
+
+def test_the_token_is_in_no_repr() -> None:
+    found = read(f'[admin]\nlisten = ":1"\ntoken = "{"secret" * 4}"')
+    assert "secret" not in repr(found)

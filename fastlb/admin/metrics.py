@@ -1,0 +1,213 @@
+"""/metrics: fastlb's own metrics, with histograms, and those of HAProxy's exporter.
+
+All counters are read before the first line is written, so that one answer holds counts of one moment; histograms are
+read as they are written out.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from fastlb import __version__
+from fastlb.admin import metrics_haproxy as haproxy
+from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
+from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
+from fastlb.admin.ladder import BOUNDS, EDGES
+from fastlb.admin.metrics_haproxy import codes, counter, one_of
+from fastlb.admin.totals import Process, process_of
+from fastlb.admin.workers import WorkerFacts, worker_facts
+from fastlb.control import counters as c
+from fastlb.control.region import MAINT, Region
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Row)
+SCOPES = ("global", "frontend", "backend", "server")
+STATES = ("UP", "DOWN", "EJECTED", "DRAIN", "MAINT")
+TIMES = (
+    ("queue", "Seconds that requests waited for a free server."),
+    ("connect", "Seconds until requests had a connection to a server; 0 on a kept one."),
+    ("response", "Seconds from the connection to the head of the response."),
+    ("total", "Seconds from the first byte of a request to the last byte of its response."),
+)
+
+
+def histograms(prefix: str, region: Region) -> list[AnyFamily[R]]:
+    """The four latency histograms of frontends, backends or servers."""
+
+    def one(which: int, name: str, text: str) -> Histogram[R]:
+        def counts(row: R) -> list[int]:
+            return region.ladder(row.kind, row.index, which, EDGES)
+
+        return Histogram(
+            f"{prefix}_{name}_time_seconds", text, BOUNDS, counts, lambda row: row[c.QUEUE_US + which] / 1e6
+        )
+
+    return [one(which, name, text) for which, (name, text) in enumerate(TIMES)]
+
+
+BUILD: Family[None] = Family("fastlb_build_info", "gauge", "Version of fastlb and of the interpreter.", lambda _: 1)
+
+
+def process_families() -> list[Family[Process]]:
+    return [
+        Family("fastlb_start_time_seconds", "gauge", "Time of the start, seconds since 1970.", lambda x: x.started_at),
+        Family("fastlb_draining", "gauge", "1 while the program drains.", lambda x: int(x.stopping)),
+        Family("fastlb_max_open_files", "gauge", "Open files that a process may have.", lambda x: x.descriptors),
+        Family("fastlb_max_connections", "gauge", "Client connections that a worker takes at once.",
+               lambda x: x.max_connections),
+        Family("fastlb_config_generation", "gauge", "Number of the configuration, from 1.", lambda x: x.generation),
+        Family("fastlb_config_reloads_total", "counter", "Reloads done.", lambda x: x.reloads),
+    ]  # fmt: skip
+
+
+def worker_families() -> list[Family[WorkerFacts]]:
+    states = ("gone", "starting", "ready", "draining", "resting")
+    return [
+        Family("fastlb_worker_state", "gauge", "State of the worker slot.", label="state",
+               values=lambda w: one_of(states, w.state)),
+        Family("fastlb_worker_connections", "gauge", "Client connections open now.", lambda w: w.connections),
+        Family("fastlb_worker_starts_total", "counter", "Processes started in this slot.", lambda w: w.starts),
+        Family("fastlb_worker_heartbeat_age_seconds", "gauge", "Seconds since the last heartbeat.",
+               lambda w: w.beat_age),
+        Family("fastlb_worker_cpu_seconds_total", "counter", "CPU time of the process of now.",
+               lambda w: w.cpu_seconds),
+        Family("fastlb_worker_resident_memory_bytes", "gauge", "Resident memory.", lambda w: w.resident_bytes),
+    ]  # fmt: skip
+
+
+def frontend_families(region: Region) -> list[AnyFamily[FrontendRow]]:
+    p = "fastlb_frontend"
+    own: list[AnyFamily[FrontendRow]] = [
+        Family(f"{p}_connections", "gauge", "Client connections open now.", counter(c.OPEN)),
+        Family(f"{p}_connections_total", "counter", "Client connections accepted.", counter(c.CONNECTIONS)),
+        Family(f"{p}_requests_in_flight", "gauge", "Requests in flight now.", counter(c.CURRENT)),
+        Family(f"{p}_requests_total", "counter", "Requests ended, by class of the response.", label="code",
+               values=codes),
+        Family(f"{p}_received_bytes_total", "counter", "Bytes of requests.", counter(c.BYTES_IN)),
+        Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT)),
+        Family(f"{p}_bad_requests_total", "counter", "Requests refused as wrong.", counter(c.BAD_REQUESTS)),
+        Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
+        Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
+               counter(c.INTERCEPTED)),
+    ]  # fmt: skip
+    return own + histograms(p, region)
+
+
+def backend_families(region: Region) -> list[AnyFamily[BackendRow]]:
+    p = "fastlb_backend"
+    own: list[AnyFamily[BackendRow]] = [
+        Family(f"{p}_up", "gauge", "1 while a server is up.", lambda row: int(row.state == "UP")),
+        Family(f"{p}_servers", "gauge", "Servers by state.", label="state", values=_by_state),
+        Family(f"{p}_panic", "gauge", "1 while so few servers are up that all are used.",
+               lambda row: int(row.panic)),
+        Family(f"{p}_requests_in_flight", "gauge", "Requests in flight or waiting now.", counter(c.CURRENT)),
+        Family(f"{p}_queue", "gauge", "Requests waiting for a free server now.", counter(c.QUEUED)),
+        Family(f"{p}_requests_total", "counter", "Requests ended, by class of the response.", label="code",
+               values=codes),
+        Family(f"{p}_received_bytes_total", "counter", "Bytes of requests.", counter(c.BYTES_IN)),
+        Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT)),
+        *_failures(p),
+    ]  # fmt: skip
+    return own + histograms(p, region)
+
+
+def server_families(region: Region) -> list[AnyFamily[ServerRow]]:
+    p = "fastlb_server"
+    own: list[AnyFamily[ServerRow]] = [
+        Family(f"{p}_state", "gauge", "State of the server.", label="state",
+               values=lambda row: one_of(STATES, row.state)),
+        Family(f"{p}_last_change_timestamp_seconds", "gauge", "When the state was entered, seconds since 1970.",
+               lambda row: row.standing.since),
+        Family(f"{p}_weight", "gauge", "Weight with slow start.", lambda row: row.effective_weight),
+        Family(f"{p}_requests_in_flight", "gauge", "Requests in flight now.", lambda row: row.inflight),
+        Family(f"{p}_max_connections", "gauge", "Requests at once allowed; no sample where unlimited.",
+               lambda row: row.limit or None),
+        Family(f"{p}_requests_total", "counter", "Requests ended, by class of the response.", label="code",
+               values=codes),
+        Family(f"{p}_received_bytes_total", "counter", "Bytes of requests.", counter(c.BYTES_IN), extra=True),
+        Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT), extra=True),
+        Family(f"{p}_selected_total", "counter", "Times it was chosen, further attempts included.",
+               counter(c.SELECTED), extra=True),
+        Family(f"{p}_connections_total", "counter", "Connections opened.", counter(c.CONNECTIONS)),
+        Family(f"{p}_reused_connections_total", "counter", "Requests on kept connections.", counter(c.REUSED)),
+        Family(f"{p}_idle_connections", "gauge", "Idle connections now.", counter(c.IDLE)),
+        Family(f"{p}_check_failures_total", "counter", "Failed health checks.",
+               lambda row: row.check.failed if row.check else None, extra=True),
+        Family(f"{p}_failed_requests_total", "counter", "Attempts that failed.",
+               lambda row: region.failures(row.index), extra=True),
+        *_failures(p),
+    ]  # fmt: skip
+    return own + histograms(p, region)
+
+
+def _failures(p: str) -> list[AnyFamily[R]]:
+    return [
+        Family(f"{p}_connect_errors_total", "counter", "Connections that failed.", counter(c.CONNECT_ERRORS)),
+        Family(f"{p}_response_errors_total", "counter", "Responses that failed.", counter(c.RESPONSE_ERRORS)),
+        Family(f"{p}_server_aborts_total", "counter", "Responses that a server broke off.", counter(c.SERVER_ABORTS)),
+        Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
+        Family(f"{p}_retries_total", "counter", "Further attempts after a failed one.", counter(c.RETRIES)),
+        Family(f"{p}_redispatches_total", "counter", "Further attempts on another server.", counter(c.REDISPATCHES)),
+    ]
+
+
+def _by_state(row: BackendRow) -> list[tuple[str, float]]:
+    counts = dict.fromkeys(STATES, 0)
+    for one in row.servers:
+        counts[one.state] += 1
+    return list(counts.items())
+
+
+class Exporter:
+    """Reads everything once, then writes it."""
+
+    def __init__(self, board: Board, chosen: Filter) -> None:
+        self._board = board
+        self._chosen = chosen
+        self._frontends: list[FrontendRow] = []
+        self._backends: list[BackendRow] = []
+
+    async def read(self) -> None:
+        self._frontends = self._board.frontends()
+        self._backends = await self._board.backends()
+
+    def lines(self, openmetrics: bool) -> Iterator[str]:
+        """The whole answer in pieces."""
+        chosen, region = self._chosen, self._board.running.service.region
+        now = time.time()
+
+        def written(families: Sequence[AnyFamily[T]], rows: Sequence[tuple[str, T]]) -> Iterator[str]:
+            for family in families:
+                if chosen.takes(family):
+                    yield family.header(openmetrics)
+                    yield from family.lines(rows)
+
+        if chosen.scope("global"):
+            yield from written([BUILD], [(f'version="{__version__}",python="{platform.python_version()}"', None)])
+            whole = [("", process_of(self._board, self._frontends))]
+            yield from written([*process_families(), *haproxy.process_families()], whole)
+            members = [(f'worker="{w.slot}"', w) for w in worker_facts(self._board.running)]
+            yield from written(worker_families(), members)
+        if chosen.scope("frontend"):
+            frontends = _labelled(self._frontends)
+            yield from written([*frontend_families(region), *haproxy.frontend_families()], frontends)
+        if chosen.scope("backend"):
+            backends = _labelled(self._backends)
+            yield from written([*backend_families(region), *haproxy.backend_families(region, now)], backends)
+        if chosen.scope("server"):
+            servers = [
+                (f'proxy="{escaped(one.proxy)}",server="{escaped(one.server.name)}"', one)
+                for row in self._backends
+                for one in row.servers
+                if not (chosen.no_maint and one.flags & MAINT)
+            ]
+            yield from written([*server_families(region), *haproxy.server_families(region, now)], servers)
+        if openmetrics:
+            yield "# EOF\n"
+
+
+def _labelled(rows: Sequence[R]) -> list[tuple[str, R]]:
+    return [(f'proxy="{escaped(row.proxy)}"', row) for row in rows]

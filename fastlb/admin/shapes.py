@@ -1,0 +1,229 @@
+"""What the API answers, as types: the source of its OpenAPI description. Times are UTC, durations seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import (
+    Annotated,
+    Literal,
+    NotRequired,  # pydantic wants this one before Python 3.12
+)
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+State = Literal["UP", "DOWN", "EJECTED", "DRAIN", "MAINT"]
+
+
+class Rates(TypedDict):
+    """A second; the maxima are those of whole seconds since the start."""
+
+    requests: float
+    requests_max: float
+    connections: float
+    connections_max: float
+
+
+class Quantiles(TypedDict):
+    """Seconds from the first byte of a request to the last of its response; 0 where there was none."""
+
+    requests: int
+    p50: float
+    p90: float
+    p99: float
+
+
+class Means(TypedDict):
+    """Mean seconds of the last 1024 requests."""
+
+    queue: float
+    connect: float
+    response: float
+    total: float
+
+
+class Latency(TypedDict):
+    recent: Annotated[Quantiles | None, Field(description="Of the last 30 to 60 seconds; null where not sampled.")]
+    overall: Annotated[Quantiles, Field(description="Since the start.")]
+    means: Means | None
+
+
+class History(TypedDict):
+    """A value a second, oldest first, at most 120."""
+
+    requests: list[float]
+    p99: list[float]
+
+
+class Common(TypedDict):
+    name: str
+    responses: Annotated[dict[str, int], Field(description="By class: 1xx to 5xx, other.")]
+    counters: Annotated[dict[str, int], Field(description="Over all workers, since the start.")]
+    rates: Annotated[Rates | None, Field(description="null for a server that is not sampled.")]
+    latency: Latency
+    history: NotRequired[History]
+
+
+class FrontendView(Common):
+    mode: str
+    listen: list[str]
+    backend: Annotated[str, Field(description="Where requests go that match no route; empty: 404.")]
+    connections: Annotated[int, Field(description="Client connections open now.")]
+    max_connections: Annotated[int, Field(description="Over all workers; 0 = unlimited.")]
+    in_flight: Annotated[int, Field(description="Requests now.")]
+
+
+class CheckView(TypedDict):
+    """What the health checks know."""
+
+    type: str
+    status: Annotated[
+        str, Field(description="HAProxy's word for the last result: L7OK, L4CON …; INI before the first.")
+    ]
+    code: Annotated[int, Field(description="HTTP status of the last check; 0 = none.")]
+    duration: float
+    text: str
+    streak: Annotated[int, Field(description="Results in a row against the state.")]
+    needed: Annotated[int, Field(description="Results in a row that turn it.")]
+    rise: int
+    fall: int
+    failed: Annotated[int, Field(description="Failed checks so far.")]
+    last_failure: str
+    last_failure_at: datetime | None
+
+
+class ServerView(Common):
+    backend: str
+    address: str
+    state: State
+    status: Annotated[str, Field(description="The same in HAProxy's words: 'UP 2/3', 'no check'.")]
+    reason: Annotated[str, Field(description="Of the last change of state.")]
+    since: datetime
+    backup: bool
+    weight: int
+    effective_weight: Annotated[int, Field(description="With slow start.")]
+    max_connections: Annotated[int, Field(description="Requests at once; 0 = unlimited.")]
+    in_flight: int
+    idle_connections: int
+    downs: Annotated[int, Field(description="Times it went down.")]
+    downtime: float
+    check: CheckView | None
+
+
+class BackendView(Common):
+    mode: str
+    state: Literal["UP", "DOWN"]
+    reason: str
+    since: datetime
+    algorithm: str
+    panic: Annotated[bool, Field(description="So few servers are up that all are used.")]
+    servers: dict[State, int]
+    in_flight: int
+    queued: int
+    downs: int
+    downtime: float
+
+
+class FrontendList(TypedDict):
+    frontends: list[FrontendView]
+
+
+class BackendList(TypedDict):
+    backends: list[BackendView]
+
+
+class ServerList(TypedDict):
+    total: Annotated[int, Field(description="Servers that fit the query, shown or not.")]
+    servers: list[ServerView]
+
+
+class WorkerView(TypedDict):
+    worker: int
+    pid: Annotated[int, Field(description="0 = no process now.")]
+    state: Literal["gone", "starting", "ready", "draining", "resting"]
+    starts: Annotated[int, Field(description="Processes started in this slot.")]
+    since: datetime | None
+    beats: int
+    beat_age: float
+    connections: int
+    generation: int
+    cpu_seconds: float
+    resident_bytes: int
+
+
+class WorkerList(TypedDict):
+    workers: list[WorkerView]
+
+
+class ProcessView(TypedDict):
+    connections: int
+    connections_total: int
+    requests_total: int
+    bytes_in: int
+    bytes_out: int
+    connections_per_second: float
+    requests_per_second: float
+
+
+class InfoView(TypedDict):
+    version: str
+    phase: Literal["starting", "ready", "draining"]
+    ready: bool
+    pid: int
+    started_at: datetime
+    uptime: float
+    config: Annotated[str, Field(description="The file; empty: options of the command line.")]
+    generation: Annotated[int, Field(description="Number of the configuration, from 1.")]
+    reloads: int
+    open_file_limit: Annotated[int, Field(description="Of each process.")]
+    open_files: Annotated[int, Field(description="Of the supervisor.")]
+    max_connections: Annotated[int, Field(description="Clients that one worker takes at once.")]
+    changes: Annotated[Literal["yes", "token", "no"], Field(description="Whether this listener takes changes.")]
+    totals: ProcessView
+    workers: list[WorkerView]
+
+
+class EventView(TypedDict):
+    seq: int
+    at: datetime
+    kind: Literal["server", "backend", "worker", "process"]
+    level: Literal["info", "warning", "error"]
+    subject: str
+    text: str
+    old: str
+    new: str
+
+
+class EventList(TypedDict):
+    last: Annotated[int, Field(description="Number of the newest event there is.")]
+    events: list[EventView]
+
+
+class _Change(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field("", max_length=200, description="For the list of events.")
+
+
+class StateChange(_Change):
+    """ready: may get requests. drain: no new ones, what is in flight ends. maint: the same, shown as maintenance."""
+
+    state: Literal["ready", "drain", "maint"]
+
+
+class ServerChange(_Change):
+    """What is given changes, the rest stays."""
+
+    state: Literal["ready", "drain", "maint"] | None = None
+    weight: int | None = Field(None, ge=0, le=65535, description="0 = drained.")
+    max_connections: int | None = Field(None, ge=0, le=2**31 - 1, description="Requests at once; 0 = unlimited.")
+
+
+class ProblemView(TypedDict):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: NotRequired[str]
+    errors: NotRequired[list[dict[str, str]]]

@@ -1,0 +1,53 @@
+"""Numbers of the counters in a block of the shared region, for readers; the engine's fastlb/engine/stats.pxd rules.
+
+`region.frontend_totals(index)[counters.REQUESTS]`. A test keeps the two lists equal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONNECTIONS: Final = 0  # accepted from clients, or opened to the server
+CURRENT: Final = 1  # exchanges in flight now
+PEAK: Final = 2  # most of CURRENT (a frontend: of OPEN) at once in one worker; a sum over workers is an upper bound
+REQUESTS: Final = 3  # exchanges ended
+BYTES_IN: Final = 4  # from clients
+BYTES_OUT: Final = 5  # to clients
+STATUS_1XX: Final = 6
+STATUS_2XX: Final = 7
+STATUS_3XX: Final = 8
+STATUS_4XX: Final = 9
+STATUS_5XX: Final = 10
+STATUS_OTHER: Final = 11  # ended without a status: the client had left
+BAD_REQUESTS: Final = 12
+DENIED: Final = 13
+CONNECT_ERRORS: Final = 14
+RESPONSE_ERRORS: Final = 15
+RETRIES: Final = 16
+REDISPATCHES: Final = 17
+CLIENT_ABORTS: Final = 18
+SERVER_ABORTS: Final = 19
+REUSED: Final = 20
+QUEUED: Final = 21  # waiting now
+QUEUE_PEAK: Final = 22
+SELECTED: Final = 23
+QUEUE_US: Final = 24  # sums over ended exchanges, microseconds
+CONNECT_US: Final = 25
+RESPONSE_US: Final = 26
+TOTAL_US: Final = 27
+IDLE: Final = 28  # idle connections to the server now
+INTERCEPTED: Final = 29  # answered without a server
+OPEN: Final = 30  # client connections open now
+
+# Histograms behind the counters, by number
+TIME_QUEUE: Final = 0
+TIME_CONNECT: Final = 1
+TIME_RESPONSE: Final = 2
+TIME_TOTAL: Final = 3
+
+NAMES: Final = (
+    "connections", "current", "peak", "requests", "bytes_in", "bytes_out", "1xx", "2xx", "3xx", "4xx", "5xx", "other",
+    "bad_requests", "denied", "connect_errors", "response_errors", "retries", "redispatches", "client_aborts",
+    "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
+    "idle", "intercepted", "open",
+)  # fmt: skip

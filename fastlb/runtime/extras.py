@@ -1,0 +1,87 @@
+"""Parts of the supervisor's process that the runtime does not know: the admin interface.
+
+Whoever starts the supervisor hands it a factory; the runtime calls what it makes at the right moments and imports none
+of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+# What extras need of the health checks, handed on: they import nothing below the runtime but control and spec.
+from fastlb.health.monitor import Status as CheckStatus
+from fastlb.health.verdict import Verdict as CheckVerdict
+from fastlb.health.verdict import Word as CheckWord
+from fastlb.runtime.actions import Actions
+from fastlb.runtime.service import Service
+
+
+class Phase(enum.StrEnum):
+    """Of the whole program."""
+
+    STARTING = "starting"  # not all workers accept yet
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One worker slot as the supervisor knows it; what the worker says of itself is in the region."""
+
+    slot: int
+    pid: int  # 0 = there is none now
+    state: str  # gone | starting | ready | draining | resting
+    starts: int  # processes started in this slot so far
+    since: float  # time.time() of the last start
+
+
+class Team(Protocol):
+    """The engines, for readers."""
+
+    def members(self) -> Sequence[WorkerInfo]:
+        """One a worker slot."""
+
+
+@dataclass(slots=True)
+class Running:
+    """What an extra may see of the program. `phase` changes; the rest stays for the life of the process."""
+
+    service: Service
+    team: Team
+    pid: int
+    actions: Actions | None = None  # None: nothing offers them
+    phase: Phase = Phase.STARTING
+    started_at: float = field(default_factory=time.time)
+
+
+class Extra(Protocol):
+    """Lives from before the workers start until after they are gone."""
+
+    async def open(self) -> None:
+        """Called once, before the workers start. Raises ListenError or ConfigError, with nothing left open."""
+
+    async def close(self) -> None:
+        """Called once, when the workers are gone. Must not take long."""
+
+    def places(self) -> list[str]:
+        """Where it listens, for the line that says the program is ready."""
+
+
+ExtraFactory = Callable[[Running], Extra]
+
+
+__all__ = [
+    "CheckStatus",
+    "CheckVerdict",
+    "CheckWord",
+    "Extra",
+    "ExtraFactory",
+    "Phase",
+    "Running",
+    "Team",
+    "WorkerInfo",
+]
