@@ -217,6 +217,27 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlier:
+    """Passive check: servers that answer much worse than they should, or than the others, are left out for a while.
+
+    All limits over all workers, judged by the supervisor every second (what compares with peers: every `interval`).
+    """
+
+    consecutive_failures: int = 5  # failed uses in a row; 0 = off
+    interval: float = 10.0
+    success_rate: bool = True  # against the peers: below mean - 1.9 * standard deviation
+    latency: float = 3.0  # p95 of the time to the response head, times the median of the peers'; 0 = off
+    latency_floor: float = 0.1  # a p95 below this is never too long
+    min_requests: int = 100  # of one server in an interval, to be compared
+    min_servers: int = 5  # so many must be comparable by success rate; by latency 3
+    base: float = 10.0  # the first ejection; each further one doubles
+    max: float = 300.0
+    max_ejected: float = 0.5  # share of the backend's servers that may be out, ejected or down; one always stays
+    slow_start: float = 10.0  # ramp after an ejection, where the backend has none; 0 = none
+    check_readmits: bool = True  # good health checks end the first ejection early
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One member of a backend. Identity over reloads: (backend, address)."""
 
@@ -271,6 +292,7 @@ class Backend:
     max_queue: int = 0  # waiting requests a worker; 0 = unlimited
     retries: int = 2  # 0-3, on different servers
     slow_start: float = 0.0  # seconds of ramp after a server came back
+    outlier: Outlier | None = field(default_factory=Outlier)
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     request_headers: HeaderRules = field(default_factory=HeaderRules)

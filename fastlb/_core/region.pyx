@@ -45,6 +45,7 @@ cdef extern from *:
     #define fl_store32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define fl_store64(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define fl_add32(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+    #define fl_add64(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
     static inline int fl_cas32(uint32_t* p, uint32_t* seen, uint32_t want) {
         return __atomic_compare_exchange_n(p, seen, want, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
@@ -54,6 +55,7 @@ cdef extern from *:
     void fl_store32(uint32_t* p, uint32_t v) nogil
     void fl_store64(uint64_t* p, uint64_t v) nogil
     uint32_t fl_add32(uint32_t* p, uint32_t v) nogil
+    uint64_t fl_add64(uint64_t* p, uint64_t v) nogil
     bint fl_cas32(uint32_t* p, uint32_t* seen, uint32_t want) nogil
 
 cdef enum:
@@ -370,6 +372,22 @@ cdef class Region:
     def failures(self, server):
         """Uses that failed."""
         return fl_load64(&self._servers[self._server_index(server)].failures)
+
+    def reset_failures(self, server):
+        """Forgets the failures in a row: they are judged, and what follows counts anew."""
+        fl_store32(&self._servers[self._server_index(server)].failures_in_a_row, 0)
+
+    def use(self, server, *, failed=False, int count=1):
+        """Counts `count` uses that have ended as workers do when they take and release. For tools and tests."""
+        cdef ServerLine* line = &self._servers[self._server_index(server)]
+        if count < 0:
+            raise ValueError(f"count: {count} is negative")
+        fl_add64(&line.picks, <uint64_t>count)
+        if failed:
+            fl_add64(&line.failures, <uint64_t>count)
+            fl_add32(&line.failures_in_a_row, <uint32_t>count)
+        elif count:
+            fl_store32(&line.failures_in_a_row, 0)
 
     # ---- ledger ------------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
         ("connections", [_connections(frontends, info)]),
         ("server limits", _by_owner(backends, _server_limits)),
         ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
-        ("passive checks", []),  # not in this version
+        ("passive checks", _by_owner(backends, _outlier)),
         ("retries", _by_owner(backends, lambda b: f"{b.retries}, each on another server" if b.retries else "")),
         ("panic", _by_owner(backends, _panic)),
         ("slow start", _by_owner(backends, lambda b: format_duration(b.slow_start) if b.slow_start else "")),
@@ -116,6 +116,21 @@ def _server_limits(backend: Backend) -> str:
     if backend.max_queue:
         parts.append(f"{backend.max_queue} waiting a worker")
     return ", ".join(parts)
+
+
+def _outlier(backend: Backend) -> str:
+    rules = backend.outlier
+    if rules is None:
+        return ""
+    reasons = [f"{rules.consecutive_failures} failures in a row"] if rules.consecutive_failures else []
+    if rules.success_rate:
+        reasons.append("success rate")
+    if rules.latency:
+        reasons.append(f"latency x{rules.latency:g}")
+    if not reasons:
+        return ""
+    times = f"{format_duration(rules.base)} to {format_duration(rules.max)}"
+    return f"{', '.join(reasons)}: out for {times}, at most {rules.max_ejected * 100:g}% of all"
 
 
 def _panic(backend: Backend) -> str:

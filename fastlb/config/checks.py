@@ -154,6 +154,7 @@ class _Checker:
             yield from _ignored((*path, "balance"), backend)
             yield from _server_checks((*path, "servers"), backend)
             yield from self._health_check((*path, "health_check"), backend)
+            yield from _outlier((*path, "outlier"), backend)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
             if backend.max_queue and not limited:
                 yield Finding(
@@ -256,6 +257,19 @@ def _ignored(path: Path, backend: BackendTable) -> Iterator[Finding]:
     limited = backend.max_connections or any(server.max_connections for server in backend.servers)
     if name == "first" and not limited and len(backend.servers) > 1:
         yield Finding((*path, "algorithm"), "without max_connections the first server gets every request", warning=True)
+
+
+def _outlier(path: Path, backend: BackendTable) -> Iterator[Finding]:
+    rules = backend.outlier
+    if rules is None:
+        return
+    for key, value in (("interval", rules.interval), ("base", rules.base)):
+        if not value:
+            yield Finding((*path, key), "must be more than 0")
+    if rules.max < rules.base:
+        yield Finding((*path, "max"), "must not be less than base")
+    if 0 < rules.latency <= 1:
+        yield Finding((*path, "latency"), "must be more than 1 (times as long as the others), or 0")
 
 
 def _server_checks(path: Path, backend: BackendTable) -> Iterator[Finding]:

@@ -161,6 +161,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         max_queue=table.max_queue,
         retries=table.retries,
         slow_start=table.slow_start,
+        outlier=spec.Outlier(**table.outlier.model_dump()) if table.outlier else None,
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
         pool=spec.Pool(
             size=table.pool.size,

@@ -49,6 +49,7 @@ MAX_WEIGHT = 65535
 _BALANCE = spec.Balance()
 _CHECK = spec.HealthCheck()
 _POOL = spec.Pool()
+_OUTLIER = spec.Outlier()
 
 Algorithm = Annotated[str, *choice(*ALGORITHMS, aliases=ALGORITHM_ALIASES)]
 algorithm = word(*ALGORITHMS, aliases=ALGORITHM_ALIASES)
@@ -94,6 +95,56 @@ class HealthCheckTable(Table):
     fall: int = option(_CHECK.fall, "Bad answers in a row until it counts as down.", ge=1, le=1000)
 
 
+class OutlierTable(Table):
+    """Servers that answer much worse than they should, or than the others, are left out for a while."""
+
+    consecutive_failures: Count = option(
+        _OUTLIER.consecutive_failures,
+        "Failures in a row (no connection, no proper answer, 502, 503, 504) that take a server out. 0 = never.",
+    )
+    interval: Duration = option(
+        _OUTLIER.interval, "Between two comparisons with the others.", shown=units.format_duration(_OUTLIER.interval)
+    )
+    success_rate: bool = option(
+        _OUTLIER.success_rate, "Take out who fails far more often than the others (mean - 1.9 standard deviations)."
+    )
+    latency: Annotated[float, Field(ge=0, le=1000)] = option(
+        _OUTLIER.latency, "Take out who takes this many times as long as the others (95th percentile). 0 = nobody."
+    )
+    latency_floor: Duration = option(
+        _OUTLIER.latency_floor, "Shorter is never too long.", shown=units.format_duration(_OUTLIER.latency_floor)
+    )
+    min_requests: int = option(
+        _OUTLIER.min_requests, "Requests of a server in an interval for it to be compared.", ge=1, le=2**31 - 1
+    )
+    min_servers: int = option(
+        _OUTLIER.min_servers, "Servers that can be compared by success rate, at least.", ge=3, le=65535
+    )
+    base: Duration = option(
+        _OUTLIER.base, "First time out; each further one is twice as long.", shown=units.format_duration(_OUTLIER.base)
+    )
+    max: Duration = option(_OUTLIER.max, "Longest time out.", shown=units.format_duration(_OUTLIER.max))
+    max_ejected: Share = option(
+        _OUTLIER.max_ejected, "Share of the servers that may be out for their health; one always stays.", shown="50%"
+    )
+    slow_start: Duration = option(
+        _OUTLIER.slow_start,
+        "A server that is back gets its full share after this long; slow_start of the backend wins.",
+        shown=units.format_duration(_OUTLIER.slow_start),
+    )
+    check_readmits: bool = option(_OUTLIER.check_readmits, "Good health checks end the first time out early.")
+
+
+def _switch(value: object) -> object:
+    """true is the table with nothing in it, false is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+Outlier = Annotated[OutlierTable | None, BeforeValidator(_switch, json_schema_input_type=bool | OutlierTable)]
+
+
 class ServerTable(Table):
     """One member of a backend."""
 
@@ -130,6 +181,7 @@ class BackendTable(Table):
     mode: Mode = option("http", "What is spoken: http, tcp or udp.")
     balance: Balance = option(BalanceTable, "Name of the algorithm, or a table with its options.")
     health_check: HealthCheckTable | None = option(None, "How servers are checked; none = they always count as up.")
+    outlier: Outlier = option(OutlierTable, "Who is left out for failing requests; false = nobody.", shown=True)
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)

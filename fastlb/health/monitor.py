@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastlb.control.region import FULL_RAMP, UP, Region
+from fastlb.control.region import UP, Region
 from fastlb.control.slots import Assignment, ServerId
 from fastlb.health.probe import Probe, request_of
-from fastlb.health.ramp import Ramp
+from fastlb.health.ramp import Ramps
 from fastlb.health.verdict import Verdict
 from fastlb.spec import Backend, HealthCheck, Server, Spec
 
@@ -56,7 +56,6 @@ class _Checked:
         self._last_failure: Verdict | None = None
         self._last_failure_at = 0.0
         self._probe: Probe | None = None
-        self._ramp: Ramp | None = None
         self._began = 0.0
         # Spread over an interval, so that thousands of checks do not run at one moment.
         self._timer = monitor.loop.call_later(monitor.random() * check.interval, self._begin)
@@ -73,9 +72,7 @@ class _Checked:
         self._timer.cancel()
         if self._probe is not None:
             self._probe.cancel()
-        if self._ramp is not None and not self._ramp.finished:
-            self._ramp.cancel()
-            self._monitor.region.set_ramp(self.index, FULL_RAMP)
+        self._monitor.ramps.finish(self.index)
 
     def _begin(self) -> None:
         loop = self._monitor.loop
@@ -112,17 +109,12 @@ class _Checked:
         region = self._monitor.region
         self._up, self._streak, self._fragile = up, 0, False
         self._changed_at = time.time()
-        if self._ramp is not None:
-            self._ramp.cancel()
-            self._ramp = None
         if up:
             # The ramp first: a worker that sees the server up must not see it at full weight.
-            if self.backend.slow_start > 0:
-                self._ramp = Ramp(region, self.index, self.backend.slow_start)
-            else:
-                region.set_ramp(self.index, FULL_RAMP)
+            self._monitor.ramps.start(self.index, self.backend.slow_start)
             region.change_state(self.index, set=UP)
         else:
+            self._monitor.ramps.stop(self.index)
             region.change_state(self.index, clear=UP)
         self._monitor.turned(self, verdict)
 
@@ -144,10 +136,12 @@ class Monitor:
         chance: Callable[[], float] = random.random,
         on_check: Callable[[str, Server, Status], None] | None = None,
         on_turn: Callable[[str, Server, str], None] | None = None,
+        ramps: Ramps | None = None,
     ) -> None:
         """`on_check(backend, server, status)` is called after each check, `on_turn(backend, server, reason)` after each
         transition."""
         self.region = region
+        self.ramps = ramps or Ramps(region)
         self.random = chance
         self._on_check = on_check
         self._on_turn = on_turn

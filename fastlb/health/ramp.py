@@ -46,3 +46,33 @@ class Ramp:
         share = factor(self._loop.time() - self._start, self._window)
         self._region.set_ramp(self._server, max(1, round(share * FULL_RAMP)))
         self._timer = self._loop.call_later(self._window / STEPS, self._step) if share < 1.0 else None
+
+
+class Ramps:
+    """The slow starts of all servers: whoever readmits a server begins one here, so that it never has two."""
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._running: dict[int, Ramp] = {}
+
+    def start(self, server: int, window: float) -> None:
+        """Begins anew; a window of 0 is full weight at once."""
+        self.stop(server)
+        if window <= 0:
+            self._region.set_ramp(server, FULL_RAMP)
+            return
+        self._running = {index: ramp for index, ramp in self._running.items() if not ramp.finished}
+        self._running[server] = Ramp(self._region, server, window)
+
+    def stop(self, server: int) -> None:
+        """Leaves the weight where it is. May be repeated."""
+        ramp = self._running.pop(server, None)
+        if ramp is not None:
+            ramp.cancel()
+
+    def finish(self, server: int) -> None:
+        """Full weight at once, where a slow start is under way."""
+        ramp = self._running.pop(server, None)
+        if ramp is not None and not ramp.finished:
+            ramp.cancel()
+            self._region.set_ramp(server, FULL_RAMP)

@@ -19,6 +19,8 @@ from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
 from fastlb.errors import ConfigError, FastlbError, Problem
 from fastlb.health.monitor import Monitor
+from fastlb.health.outlier import Detector
+from fastlb.health.ramp import Ramps
 from fastlb.runtime import limits
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.spec import Spec
@@ -58,7 +60,9 @@ class Service:
         self.region = Region.create(workers > 0, min(max(16, 2 * workers), LIMITS["slots"]) if workers else 1)
         self.events = Events()
         self.book = StateBook(self.region, self.events)
-        self.monitor = Monitor(self.region, on_turn=self.book.note)
+        ramps = Ramps(self.region)
+        self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
+        self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self._lock = asyncio.Lock()
         self._names: asyncio.Task[None] | None = None
@@ -90,8 +94,10 @@ class Service:
             raise
 
     def watch(self, crew: Crew) -> None:
-        """Starts the health checks, and the search for names that were not found."""
+        """Starts the health checks, active and passive, and the search for names that were not found."""
         self.monitor.apply(self.spec, self.assignment)
+        self.outliers.start()
+        self.outliers.apply(self.spec, self.assignment)
         self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
 
     async def apply(self, spec: Spec, crew: Crew) -> list[str]:
@@ -108,6 +114,7 @@ class Service:
             self.book.sweep()
             errors = await crew.apply(spec, assignment)
             self.monitor.apply(spec, assignment)
+            self.outliers.apply(spec, assignment)
             if not errors:
                 self._reclaim()
             return errors
@@ -132,6 +139,7 @@ class Service:
             self._names.cancel()
             await asyncio.gather(self._names, return_exceptions=True)
             self._names = None
+        self.outliers.close()
         await self.monitor.close()
 
     async def close(self) -> None:

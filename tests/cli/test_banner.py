@@ -41,9 +41,10 @@ def test_the_least() -> None:
         "server timeouts  connect 3s, server 1m, queue 5s",
         "request limits   head 16KB, 100 fields, URI 8KB, body unlimited",
         "connections      480 at a time a worker (1024 open files)",
+        "passive checks   5 failures in a row, success rate, latency x3: out for 10s to 5m, at most 50% of all",
         "retries          2, each on another server",
         "panic            with fewer than 50% of its servers up a backend uses all",
-        "off              server limits, health checks, passive checks, slow start",
+        "off              server limits, health checks, slow start",
     ]
 
 
@@ -73,6 +74,7 @@ def test_what_differs_is_told_apart() -> None:
         max_connections = 5
         max_queue = 6
         slow_start = "1m30s"
+        outlier = false
         timeouts = { server = "5s" }
         """
     ) == [
@@ -96,9 +98,11 @@ def test_what_differs_is_told_apart() -> None:
         "                 api: 5 at a time a server, 6 waiting a worker",
         "health checks    app: off",
         "                 api: on",
+        "passive checks   app: 5 failures in a row, success rate, latency x3: out for 10s to 5m, at most 50% of all",
+        "                 api: off",
         "slow start       app: off",
         "                 api: 1m30s",
-        "off              passive checks, retries, panic",
+        "off              retries, panic",
     ]
 
 

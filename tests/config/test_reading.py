@@ -217,6 +217,18 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
         max_queue = 4
         retries = 1
         slow_start = "5s"
+        outlier.consecutive_failures = 1
+        outlier.interval = "2s"
+        outlier.success_rate = false
+        outlier.latency = 4
+        outlier.latency_floor = "5s"
+        outlier.min_requests = 6
+        outlier.min_servers = 7
+        outlier.base = "8s"
+        outlier.max = "9s"
+        outlier.max_ejected = 0.1
+        outlier.slow_start = "11s"
+        outlier.check_readmits = false
         pool = { size = 1, idle = "2s", max_age = "3s", max_requests = 4 }
         request_headers = { remove = ["L"] }
         response_headers = { remove = ["M"] }
@@ -260,6 +272,7 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
         max_queue=4,
         retries=1,
         slow_start=5.0,
+        outlier=spec.Outlier(1, 2.0, False, 4.0, 5.0, 6, 7, 8.0, 9.0, 0.1, 11.0, False),
         timeouts=times,
         pool=spec.Pool(1, 2.0, 3.0, 4),
         request_headers=spec.HeaderRules(remove=("L",)),
@@ -267,7 +280,19 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
     )
     unset = {
         f"{type(item).__name__}.{field.name}"
-        for item in (found, web, one, app, app.servers[0], app.health_check, app.balance, app.pool, found.log, times)
+        for item in (
+            found,
+            web,
+            one,
+            app,
+            app.servers[0],
+            app.health_check,
+            app.balance,
+            app.pool,
+            found.log,
+            times,
+            app.outlier,
+        )
         for field in dataclasses.fields(item)  # type: ignore[arg-type]
         if getattr(item, field.name) == field.default
     }

@@ -274,3 +274,19 @@ def test_untouched_pages_cost_nothing() -> None:
     region.reap(1)
     assert os.fstat(region.fd).st_blocks * 512 < 256 * 1024
     assert os.fstat(region.fd).st_size > 64 * (region_module.LIMITS["servers"] * 4)
+
+
+def test_uses_are_counted_as_workers_count_them() -> None:
+    region = Region.create(False)
+    region.use(3, count=2)
+    region.use(3, failed=True, count=4)
+    assert (region.picks(3), region.failures(3), region.failures_in_a_row(3)) == (6, 4, 4)
+    region.use(3)
+    assert (region.picks(3), region.failures(3), region.failures_in_a_row(3)) == (7, 4, 0)
+    region.use(3, failed=True)
+    epoch = region.epoch(3)
+    region.reset_failures(3)
+    assert (region.failures(3), region.failures_in_a_row(3)) == (5, 0)
+    assert region.epoch(3) == epoch  # nothing that workers choose by has changed
+    with pytest.raises(ValueError, match="negative"):
+        region.use(3, count=-1)
