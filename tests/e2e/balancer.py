@@ -150,7 +150,10 @@ def configuration(
         mapping["frontends"]["web"].pop("backend")
     for name, section in sections.items():
         key = name.rstrip("_")  # global_ is written so because of Python
-        mapping[key] = {**mapping.get(key, {}), **section}
+        mapping[key] = {
+            **mapping.get(key, {}),
+            **{k: dict(v) if isinstance(v, Mapping) else v for k, v in section.items()},
+        }
     for f in mapping["frontends"].values():
         f.setdefault("listen", f"127.0.0.1:{free_port()}")
     return mapping
@@ -172,8 +175,10 @@ def launch(mapping: Mapping[str, Any], folder: Path, *, limit: int = 0, **option
 
 
 def _port(listen: Any) -> int:
+    """The port of the first address; 0 for a Unix socket."""
     first = listen[0] if isinstance(listen, list) else listen
-    return int((first["address"] if isinstance(first, Mapping) else first).rsplit(":", 1)[1])
+    address = first["address"] if isinstance(first, Mapping) else first
+    return 0 if address.startswith("unix:") else int(address.rsplit(":", 1)[1])
 
 
 class Balancers:

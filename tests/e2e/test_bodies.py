@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
@@ -289,6 +290,17 @@ def test_client_that_says_all_and_half_closes(balancer: Balancers, origin: Origi
     wire, _ = origin.request()
     wire.answer("still here")
     assert client.response().text == "still here"
+    assert client.ended() == "fin"
+
+
+def test_request_and_half_close_in_one(plain: Balancer, server: Origin) -> None:
+    """An end that comes together with the request belongs to it, also where a client that closes counts as gone."""
+    client = plain.dial()
+    client.sock.send(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", socket.MSG_MORE)  # held back for the FIN
+    client.finish()
+    wire, _ = server.request()
+    wire.answer("ok")
+    assert client.response().text == "ok"
     assert client.ended() == "fin"
 
 

@@ -176,6 +176,22 @@ def test_pipelined_requests_in_any_pieces(balancer: Balancers, origin: Origin) -
         client.close()
 
 
+def test_requests_after_a_wish_to_close_are_not_served(balancer: Balancers, origin: Origin) -> None:
+    client = (
+        balancer(origin)
+        .dial()
+        .send("GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    )
+    server, request = origin.request()
+    assert request.target == "/1"
+    server.answer("one")
+    assert client.response().text == "one"
+    client.finish()
+    assert client.ended() == "fin"
+    assert server.silent(0.05)
+    assert origin.untouched()
+
+
 def test_pipelined_requests_after_an_error_page(balancer: Balancers, origin: Origin) -> None:
     lb = balancer(origin, frontend={"backend": "", "routes": [{"path": "/app/*", "backend": "app"}]})
     client = lb.dial().get("/nowhere").get("/app/x").get("/nowhere")
