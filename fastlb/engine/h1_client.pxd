@@ -19,6 +19,7 @@ cdef class H1Client(ClientConnection):
         Chunked chunked
         bint working            # inside process(): do not recurse
         bint half_closed        # the client had ended its side when its request was read
+        bint fresh              # accepted, and no event of it handled yet
 
     cdef void read_more(self) noexcept
     cdef void process(self, const char* p, size_t n) noexcept

@@ -51,6 +51,11 @@ cdef class H1Client(ClientConnection):
     # --- events
 
     cdef void on_events(self, uint32_t events) noexcept:
+        if self.fresh:
+            # How things stood when it was accepted: an end among them came together with the request read then.
+            self.fresh = False
+            if events & EPOLLRDHUP and self.state == CLIENT_WAIT:
+                self.half_closed = True
         if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
             self.stream_flags |= STREAM_EOF
         if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
@@ -573,5 +578,6 @@ cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr
         set_deadline(core.reactor, c, core.reactor.now_ms + c.front.header_ms)
     # The request is often here already: reading now saves a round through epoll.
     c.stream_flags = STREAM_READABLE
+    c.fresh = True
     c.read_more()
     return True
