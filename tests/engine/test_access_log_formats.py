@@ -19,7 +19,7 @@ from tests.helpers import need
 
 TEXTS = ("client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "reason")
 REASONS = {"reason": "connection refused"}
-TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 FEW = settings(TMP, max_examples=20)
 
 
