@@ -18,7 +18,7 @@ from fastlb.admin.problems import problem_response
 from fastlb.errors import MISSING, ConfigError, Problem
 from fastlb.spec import Admin
 
-MAX_BODY = 64 * 1024
+MAX_BODY = 4 << 20  # a whole configuration
 SAFE = ("GET", "HEAD", "OPTIONS")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),

@@ -5,10 +5,16 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fastlb import __version__
-from fastlb.admin import problems, routes_actions, routes_events, routes_plain, routes_state
+from fastlb.admin import problems, routes_actions, routes_config, routes_events, routes_plain, routes_state
 from fastlb.admin.context import Context
 
-ROUTERS = (routes_state.router, routes_events.router, routes_actions.router, routes_plain.router)
+ROUTERS = (
+    routes_state.router,
+    routes_events.router,
+    routes_actions.router,
+    routes_config.router,
+    routes_plain.router,
+)
 
 
 def build(context: Context) -> FastAPI:

@@ -68,7 +68,7 @@ def worker_families() -> list[Family[WorkerFacts]]:
     return [
         Family("fastlb_worker_state", "gauge", "State of the worker slot.", label="state",
                values=lambda w: one_of(states, w.state)),
-        Family("fastlb_worker_connections", "gauge", "Client connections open now.", lambda w: w.connections),
+        Family("fastlb_worker_open_connections", "gauge", "Client connections open now.", lambda w: w.connections),
         Family("fastlb_worker_starts_total", "counter", "Processes started in this slot.", lambda w: w.starts),
         Family("fastlb_worker_heartbeat_age_seconds", "gauge", "Seconds since the last heartbeat.",
                lambda w: w.beat_age),
@@ -81,7 +81,7 @@ def worker_families() -> list[Family[WorkerFacts]]:
 def frontend_families(region: Region) -> list[AnyFamily[FrontendRow]]:
     p = "fastlb_frontend"
     own: list[AnyFamily[FrontendRow]] = [
-        Family(f"{p}_connections", "gauge", "Client connections open now.", counter(c.OPEN)),
+        Family(f"{p}_open_connections", "gauge", "Client connections open now.", counter(c.OPEN)),
         Family(f"{p}_connections_total", "counter", "Client connections accepted.", counter(c.CONNECTIONS)),
         Family(f"{p}_requests_in_flight", "gauge", "Requests in flight now.", counter(c.CURRENT)),
         Family(f"{p}_requests_total", "counter", "Requests ended, by class of the response.", label="code",

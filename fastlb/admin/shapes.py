@@ -227,3 +227,75 @@ class ProblemView(TypedDict):
     status: int
     detail: NotRequired[str]
     errors: NotRequired[list[dict[str, str]]]
+
+
+class FieldView(TypedDict):
+    """A value before and after, as TOML would write it; empty = not there."""
+
+    name: str
+    before: str
+    after: str
+
+
+class DifferenceView(TypedDict):
+    kind: str
+    name: str
+    what: Literal["added", "removed", "changed"]
+    fields: list[FieldView]
+    connections: Annotated[int, Field(description="Open now that it touches; they close when they are done.")]
+    requests: Annotated[int, Field(description="In flight now that it touches; they end as they began.")]
+    note: str
+    text: Annotated[str, Field(description="All of it in one line, for people.")]
+
+
+class ChangeView(TypedDict):
+    """What was changed at run time on a server; null = as the configuration says."""
+
+    backend: str
+    name: str
+    address: str
+    state: Literal["ready", "drain", "maint"] | None
+    weight: int | None
+    max_connections: int | None
+    added: bool
+    removed: bool
+    reason: str
+
+
+class AnswerView(TypedDict):
+    """What became of an action."""
+
+    verdict: Literal["done", "partly"]
+    text: str
+    generation: int
+    warnings: list[str]
+    differences: list[DifferenceView]
+    workers: Annotated[list[str], Field(description="A line for each worker that kept the configuration before.")]
+    confirm_within: Annotated[float, Field(description="Seconds until it reverts by itself; 0 = it does not.")]
+    changes: list[ChangeView]
+
+
+class ChangeList(TypedDict):
+    changes: list[ChangeView]
+
+
+class Reload(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    confirm: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="Seconds until the configuration before comes back unless confirmed; 0 = never.",
+    )
+
+
+class NewServer(_Change):
+    """A server more in a backend."""
+
+    address: str = Field(max_length=300, description="HOST:PORT, [IPV6]:PORT or unix:PATH.")
+    name: str = Field("", max_length=64, description="Empty: the address.")
+    weight: int = Field(1, ge=0, le=65535)
+    backup: bool = False
+    max_connections: int = Field(0, ge=0, le=2**31 - 1)
+    state: Literal["ready", "drain", "maint"] = "ready"

@@ -8,9 +8,12 @@ from fastlb.admin import words
 from fastlb.admin.board import BackendRow, FrontendRow, Row, ServerRow
 from fastlb.admin.metrics_haproxy import CODES
 from fastlb.admin.shapes import (
+    AnswerView,
     BackendView,
+    ChangeView,
     CheckView,
     Common,
+    DifferenceView,
     EventView,
     FrontendView,
     History,
@@ -23,9 +26,12 @@ from fastlb.admin.shapes import (
 )
 from fastlb.admin.workers import WorkerFacts
 from fastlb.control import counters as c
+from fastlb.control.diff import Difference
 from fastlb.control.events import Event
 from fastlb.control.region import Region
+from fastlb.runtime.actions import Answer, Verdict
 from fastlb.runtime.info import shown
+from fastlb.spec import ServerChange
 
 SHARES = (0.5, 0.9, 0.99)
 # Sums of microseconds are in `latency`, codes in `responses`.
@@ -193,4 +199,45 @@ def event_view(event: Event) -> EventView:
         "text": event.text,
         "old": event.old,
         "new": event.new,
+    }
+
+
+def _difference_view(difference: Difference) -> DifferenceView:
+    return {
+        "kind": difference.kind,
+        "name": difference.name,
+        "what": difference.what.value,
+        "fields": [{"name": f.name, "before": f.before, "after": f.after} for f in difference.fields],
+        "connections": difference.connections,
+        "requests": difference.requests,
+        "note": difference.note,
+        "text": str(difference),
+    }
+
+
+def change_view(change: ServerChange) -> ChangeView:
+    return {
+        "backend": change.backend,
+        "name": change.name,
+        "address": str(change.address),
+        "state": change.state.value if change.state else None,
+        "weight": change.weight,
+        "max_connections": change.max_connections,
+        "added": change.added is not None,
+        "removed": change.removed,
+        "reason": change.reason,
+    }
+
+
+def answer_view(answer: Answer) -> AnswerView:
+    """Of an action that was carried out."""
+    return {
+        "verdict": "done" if answer.verdict is Verdict.DONE else "partly",
+        "text": answer.text,
+        "generation": answer.generation,
+        "warnings": [str(problem) for problem in answer.problems],
+        "differences": [_difference_view(difference) for difference in answer.differences],
+        "workers": list(answer.workers),
+        "confirm_within": answer.confirm_within,
+        "changes": [change_view(change) for change in answer.changes],
     }
