@@ -150,6 +150,19 @@ class Respond:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Requests of one key that pass; what is over gets 429. Counted exactly over all workers (GCRA)."""
+
+    rate: float  # a second, above 0
+    burst: int = 0  # how many more may come at once
+    key: tuple[str, ...] = ("ip",)  # ip | path | host | header:NAME | cookie:NAME | query:NAME; () = all together
+    ipv4_prefix: int = 32  # bits of an address that make one client
+    ipv6_prefix: int = 64
+    exempt: tuple[str, ...] = ()  # networks that are not counted
+    dry_run: bool = False  # count and log what would be refused, refuse nothing
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Conditions (all must hold; an empty one always does) and what to do. First match wins."""
 
@@ -160,6 +173,7 @@ class Route:
     headers: tuple[tuple[str, str], ...] = ()  # (name, value); '*' = present, 'glob*' allowed
     query: tuple[tuple[str, str], ...] = ()  # (name, value) likewise
     source: tuple[str, ...] = ()  # networks, CIDR, of the client
+    rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
     # exactly one action
     backend: str = ""
     redirect: Redirect | None = None
@@ -180,6 +194,7 @@ class Frontend:
     backend: str = ""  # where no route matches; '' = 404
     routes: tuple[Route, ...] = ()
     redirect_https: bool = False
+    rate_limits: tuple[RateLimit, ...] = ()
     abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
     max_connections: int = 0  # a process; 0 = unlimited
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -8,12 +8,13 @@
 #   ledgers       uint32_t[slots][MAX_SERVERS]: requests in flight that worker w counted on server s
 #   counters      uint64_t[slots][frontends | groups | servers][BLOCK]: written by one worker, summed by the reader;
 #                 a block is COUNTERS counters, then HISTOGRAMS histograms of BUCKETS buckets
+#   rates         RateSlot[RATE_SLOTS], one table for all rate limits
 #
 # Sections begin on page boundaries and untouched pages cost nothing, so the limits can be generous.
 # Pointers that the accessors return live as long as the Region: who keeps one keeps a reference to the Region.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastlb._core.shared cimport GroupLine, ServerLine
+from fastlb._core.shared cimport GroupLine, RateSlot, ServerLine
 
 cdef enum:
     MAX_FRONTENDS = 1024
@@ -24,6 +25,7 @@ cdef enum:
     HISTOGRAMS = 4              # of a block: queue, connect, response, total
     BUCKETS = 200               # of a histogram: eight to each power of two of microseconds (bucket_of)
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
+    RATE_SLOTS = 1 << 20        # keys of rate limits, 16 MB when all are in use; a power of two
     # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
     # open 30. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
     # counters stay, and its successor in the slot counts on from them, so that totals never go back.
@@ -90,6 +92,7 @@ cdef class Region:
         WorkerLine* _workers
         uint32_t* _ledgers
         uint64_t* _counters
+        RateSlot* _rates
         size_t _shard           # counters of one worker, in uint64_t
         readonly int fd         # of the memfd, -1 when private; owned by the Region
         readonly int slots      # worker shards
@@ -103,6 +106,9 @@ cdef class Region:
 
     cdef inline uint32_t* ledger(self, int worker, int server) noexcept nogil:
         return &self._ledgers[<size_t>worker * MAX_SERVERS + server]
+
+    cdef inline RateSlot* rates(self) noexcept nogil:
+        return self._rates
 
     cdef inline WorkerLine* worker(self, int worker) noexcept nogil:
         return &self._workers[worker]

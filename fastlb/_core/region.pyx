@@ -13,7 +13,7 @@ from typing import NamedTuple
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP, GroupLine, ServerLine
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP, GroupLine, RateSlot, ServerLine
 
 cdef extern from "<sys/mman.h>" nogil:
     enum:
@@ -60,7 +60,7 @@ cdef extern from *:
 
 cdef enum:
     PAGE = 4096
-    VERSION = 2
+    VERSION = 3
 
 cdef uint64_t MAGIC = 0x464153544C420001    # "FASTLB", 0, 1
 
@@ -199,6 +199,8 @@ cdef class Region:
         self._ledgers = <uint32_t*>p
         p += sizeof(uint32_t) * MAX_SERVERS * slots
         self._counters = <uint64_t*>p
+        p += _shard_words() * sizeof(uint64_t) * slots
+        self._rates = <RateSlot*>p
         self._shard = _shard_words()
         self.slots = slots
 
@@ -637,4 +639,5 @@ cdef size_t _region_size(int slots) noexcept:
         PAGE + _pages(sizeof(GroupLine) * MAX_GROUPS) + _pages(sizeof(ServerLine) * MAX_SERVERS)
         + _pages(sizeof(uint32_t) * MAX_SERVERS) + _pages(sizeof(WorkerLine) * slots)
         + sizeof(uint32_t) * MAX_SERVERS * slots + _shard_words() * sizeof(uint64_t) * slots
+        + sizeof(RateSlot) * RATE_SLOTS
     )

@@ -23,6 +23,11 @@ ctypedef struct ServerLine:
     uint32_t spare0
     uint64_t spare1
 
+# One key of the rate limiter; four make a bucket, which is one cache line.
+ctypedef struct RateSlot:
+    uint64_t key                # W: hash of rule and key, never 0 in use
+    uint64_t tat                # W: theoretical arrival time, ns of CLOCK_MONOTONIC (GCRA)
+
 # One backend (64 bytes).
 ctypedef struct GroupLine:
     uint64_t ticket             # W: exact round robin over all workers

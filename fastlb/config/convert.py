@@ -12,6 +12,7 @@ from .model import Config
 from .models_backends import BackendTable, HealthCheckTable, ServerTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
+from .models_rates import RateLimitTable
 from .models_rules import HeaderRulesTable
 
 
@@ -82,6 +83,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         backend=table.backend,
         routes=tuple(_route(route) for route in table.routes),
         redirect_https=table.redirect_https,
+        rate_limits=_rates(table.rate_limits),
         abort_on_close=table.abort_on_close,
         max_connections=table.max_connections,
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
@@ -89,6 +91,21 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         forwarded=spec.Forwarded(**forwarded),
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
+    )
+
+
+def _rates(tables: list[RateLimitTable]) -> tuple[spec.RateLimit, ...]:
+    return tuple(
+        spec.RateLimit(
+            rate=table.rate,
+            burst=table.burst,
+            key=tuple(table.key),
+            ipv4_prefix=table.ipv4_prefix,
+            ipv6_prefix=table.ipv6_prefix,
+            exempt=tuple(table.exempt),
+            dry_run=table.dry_run,
+        )
+        for table in tables
     )
 
 
@@ -101,6 +118,7 @@ def _route(table: RouteTable) -> spec.Route:
         headers=tuple(table.headers.items()),
         query=tuple(table.query.items()),
         source=tuple(table.source),
+        rate_limits=_rates(table.rate_limits),
         backend=table.backend,
         redirect=spec.Redirect(location=table.redirect.location, status=table.redirect.status)
         if table.redirect

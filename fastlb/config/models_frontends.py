@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict
 
 from .models_global import LimitsTable, TimeoutsTable
+from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
 from .types import (
     Count,
@@ -65,6 +66,7 @@ class RouteTable(Table):
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")
     respond: RespondTable | None = option(None, "Action: a fixed response.")
+    rate_limits: RateLimits = option(list, "Limits beside the frontend's, for the requests of this route alone.")
     rewrite: RewriteTable | None = option(None, "Change of the path before the request goes to the backend.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the request's head.")
     response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the response's head.")
@@ -93,6 +95,7 @@ class FrontendTable(Table):
     backend: str = option("", "Where requests go that match no route; none = 404.")
     routes: list[RouteTable] = option(list, "Tried from the first to the last.")
     redirect_https: bool = option(False, "Answer plain requests with a redirect to https.")
+    rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
     max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")

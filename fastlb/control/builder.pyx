@@ -23,12 +23,14 @@ from fastlb.engine.listener cimport Listener
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
+from fastlb.engine.rate_limit cimport RateLimits, RateRule
 from fastlb.engine.report cimport ExchangeReporter
+from fastlb.engine.request_key cimport (
+    KEY_COOKIE, KEY_HEADER, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, KEY_URI)
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
-from fastlb.engine.upstream cimport (
-    Action, Backend, Frontend, KEY_COOKIE, KEY_HEADER, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, KEY_URI)
+from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 cdef enum:
@@ -222,6 +224,16 @@ cdef class Engine:
             if route.respond is not None:
                 fixed = route.respond
                 action.respond = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, answers)
+        rates = [("frontend " + f.name, i, r) for i, r in enumerate(f.rate_limits)]
+        if route is not None:
+            where = f"route {f.name} {route.name or f.routes.index(route)}"
+            rates += [(where, i, r) for i, r in enumerate(route.rate_limits)]
+        if rates:
+            # Counts outlive a reload that leaves a rule in its place: its name says where it stands.
+            action.limits = RateLimits([
+                RateRule(f"{where} {i}", r.rate, r.burst, r.key, r.ipv4_prefix, r.ipv6_prefix, r.dry_run, r.exempt)
+                for where, i, r in rates
+            ], self.region)
         if name:
             action.backend = backends[name]
             b = next(b for b in spec.backends if b.name == name)

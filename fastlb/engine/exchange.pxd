@@ -104,6 +104,7 @@ cdef class Exchange(Waiter):
         uint64_t start_us, head_us, assigned_us, connected_us, response_us
         uint64_t bytes_in, bytes_out
         uint32_t queue_ahead
+        uint32_t retry_after        # seconds, of a 429
         uint32_t server_conns       # on the server when this one ended
         uint16_t client_port
         bint https

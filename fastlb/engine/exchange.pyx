@@ -20,18 +20,18 @@ from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, Verdict,
     failure_verdict)
-from fastlb.engine.hash_key cimport find_hash_key
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.router cimport ROUTE_REFUSED
 from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.server cimport pool_take
 from fastlb.engine.stats cimport (
-    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
+    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
     COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED)
-from fastlb.engine.upstream cimport KEY_NONE
+from fastlb.engine.rate_limit cimport RateVerdict
+from fastlb.engine.request_key cimport KEY_NONE, find_key, first_field
 from fastlb.http.canned cimport canned_head, wants_json, write_canned
 from fastlb.http.fields cimport (
-    FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT, Field)
+    FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT)
 from fastlb.http.request_head cimport (
     METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
 from fastlb.http.identity cimport make_request_id
@@ -81,18 +81,6 @@ cdef Exchange exchange_new(Core core, Frontend front):
     return e
 
 
-cdef inline Span first_field(const RequestHead* h, int field_id) noexcept:
-    cdef Span s
-    cdef const Field* f
-    s.off = 0
-    s.len = 0
-    if h.seen[field_id]:
-        f = &h.fields[h.seen[field_id] - 1]
-        s.off = f.value
-        s.len = f.value_len
-    return s
-
-
 @cython.final
 @cython.no_gc
 @cython.freelist(256)
@@ -109,6 +97,9 @@ cdef class Exchange(Waiter):
         cdef Core core = self.core
         cdef RequestHead* h = core.request
         cdef Span accept
+        cdef RateVerdict verdict
+        cdef const char* key
+        cdef size_t key_len
         cdef int route
         cdef Action action
         cdef Chunk* saved
@@ -158,6 +149,12 @@ cdef class Exchange(Waiter):
             return
         action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
         self.action = action
+        if action.limits is not None and not action.limits.admit(h, saved.data, client.peer(), core.reactor.now_us,
+                                                                 &verdict):
+            self.front.counters[COUNT_DENIED] += 1
+            self.retry_after = verdict.retry_after_s
+            self.fail(429, b"PR", b"rate limit")
+            return
         if action.backend is None:
             if action.redirect is None and action.respond is None:
                 self.fail(404, b"PR", b"no route matches")
@@ -171,7 +168,11 @@ cdef class Exchange(Waiter):
         if self.backend.counters[COUNT_CURRENT] > self.backend.counters[COUNT_PEAK]:
             self.backend.counters[COUNT_PEAK] = self.backend.counters[COUNT_CURRENT]
         if self.backend.key_kind != KEY_NONE:
-            self.has_key = find_hash_key(self.backend, h, saved.data, client.peer(), &self.key)
+            key = find_key(self.backend.key_kind, self.backend.key_name, len(self.backend.key_name), h, saved.data,
+                           client.peer(), &key_len)
+            if key != NULL:
+                self.key = self.backend.selector.algorithm.key_of(key, key_len)     # ip_hash has a hash of its own
+                self.has_key = True
         self.assign()
 
     cdef void refused(self, ClientSide client, const char* p, size_t n, int status, const char* term,
@@ -554,7 +555,7 @@ cdef class Exchange(Waiter):
         cdef Core core = self.core
         cdef size_t n
         cdef bint close = not self.keep_alive or not self.request_done or core.draining or status == 400
-        cdef uint32_t retry_after = 1 if status == 503 else 0
+        cdef uint32_t retry_after = 1 if status == 503 else self.retry_after
         if self.queueing:
             self.leave_queue()
         self.give_back(USE_CANCELLED)

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 from fastlb.balance.selector cimport Selector
 from fastlb.engine.capture cimport Captured
+from fastlb.engine.rate_limit cimport RateLimits
 from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
@@ -10,16 +11,6 @@ from fastlb.engine.server cimport Connector, Server
 from fastlb.engine.wait_queue cimport WaitQueue
 from fastlb.http.fields cimport HeadLimits
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
-
-# What a hash algorithm hashes.
-cdef enum KeyKind:
-    KEY_NONE = 0
-    KEY_IP
-    KEY_PATH
-    KEY_URI
-    KEY_HEADER
-    KEY_COOKIE
-    KEY_QUERY
 
 cdef class Backend:
     cdef:
@@ -34,7 +25,7 @@ cdef class Backend:
         uint32_t connect_ms, server_ms, queue_ms, tunnel_ms
         uint32_t retries
         uint32_t max_queue
-        uint8_t key_kind            # KeyKind
+        uint8_t key_kind            # KEY_* of request_key.pxd
         bytes key_name              # lower case, of a header, cookie or query parameter
         bint source_hash            # ip_hash reads the address its own way
         WaitQueue queue             # exchanges waiting for a free server
@@ -48,6 +39,7 @@ cdef class Action:
         Respond respond
         RequestPlan request_plan
         ResponsePlan response_plan
+        RateLimits limits           # None = unlimited
 
 cdef class Frontend:
     cdef:

@@ -1,0 +1,236 @@
+"""Rate limits: the generic cell rate algorithm (ITU-T I.371) over a table that all workers share.
+
+A key costs one number, its theoretical arrival time (TAT): a request is let through when it does not come earlier than
+TAT - tolerance, and moves TAT on by the emission interval. The number moves by compare and swap, so over any number of
+processes exactly as many requests pass as over one. The table is open: four slots a bucket, one cache line; a slot
+whose TAT has passed is free, for its key has its whole burst back. When all four are busy the one nearest to that is
+given up: under an attack by more keys than the table holds, limits become laxer and never stricter.
+"""
+
+from libc.stdint cimport uint16_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in6
+from fastlb._core.region cimport RATE_SLOTS, Region
+from fastlb._core.xxh3 cimport xxh3_64
+from fastlb.engine.request_key cimport (
+    KEY_COOKIE, KEY_HEADER, KEY_HOST, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, find_key)
+
+cdef extern from *:
+    """
+    #define fl_rate_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    static inline int fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) {
+        return __atomic_compare_exchange_n(p, &seen, want, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    """
+    uint64_t fl_rate_load(uint64_t* p) noexcept nogil
+    bint fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) noexcept nogil
+
+cdef enum:
+    WAYS = 4
+    TRIES = 16                  # of a swap that others keep winning; then the request passes uncounted
+
+KINDS = {"ip": KEY_IP, "path": KEY_PATH, "host": KEY_HOST, "header": KEY_HEADER, "cookie": KEY_COOKIE,
+         "query": KEY_QUERY, "all": KEY_NONE}
+
+
+cdef class RateRule:
+    """One rule of a frontend or route.
+
+    name: tells it from others, and over reloads; rate: requests a second, above 0; burst: how many more may come at
+    once; key: parts such as "ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", "all" (one count for
+    everybody); prefix4, prefix6: bits of an address that count as one client; exempt: networks not counted.
+    """
+
+    def __cinit__(self, str name, double rate, unsigned burst=0, key=("ip",), int prefix4=32, int prefix6=64,
+                  bint dry_run=False, exempt=()):
+        cdef bytes raw = name.encode()
+        cdef int i
+        if not rate > 0:
+            raise ValueError(f"rate: {rate!r} is not above 0")
+        if not 0 <= prefix4 <= 32 or not 0 <= prefix6 <= 128:
+            raise ValueError(f"prefix: {prefix4} of 32, {prefix6} of 128 bits")
+        self.salt = xxh3_64(<const char*>raw, len(raw))
+        self.interval_ns = <uint64_t>max(1.0, 1e9 / rate)
+        self.capacity = burst + 1
+        self.tolerance_ns = self.interval_ns * self.capacity
+        self.prefix4 = prefix4
+        self.prefix6 = prefix6
+        self.dry_run = dry_run
+        self.exempt = Networks(exempt) if exempt else None
+        names = []
+        self.nparts = len(key)
+        self.parts = <KeyPart*>calloc(max(1, self.nparts), sizeof(KeyPart))
+        self.denied = <uint64_t*>calloc(1, sizeof(uint64_t))
+        if self.parts == NULL or self.denied == NULL:
+            raise MemoryError
+        for i, part in enumerate(key):
+            kind, _, what = part.partition(":")
+            if kind not in KINDS:
+                raise ValueError(f"key: {part!r} is none of {', '.join(KINDS)}")
+            text = (what.lower() if kind == "header" else what).encode()
+            names.append(text)
+            self.parts[i].kind = KINDS[kind]
+            self.parts[i].name = <const char*>text
+            self.parts[i].name_len = <uint32_t>len(text)
+        self._keep = tuple(names)
+
+    def __dealloc__(self):
+        free(self.parts)
+        free(self.denied)
+
+    @property
+    def refused(self):
+        """Requests that this worker refused by the rule, or would have with `dry_run` off."""
+        return self.denied[0]
+
+    cdef uint64_t key(self, const RequestHead* h, const char* base, const sockaddr* client) noexcept:
+        """Hash of rule and key, 0 when the request has no such key."""
+        cdef uint64_t joined[3]
+        cdef unsigned char address[17]
+        cdef const char* p
+        cdef size_t n
+        cdef int i
+        joined[0] = self.salt
+        for i in range(self.nparts):
+            if self.parts[i].kind == KEY_NONE:
+                continue
+            p = find_key(self.parts[i].kind, self.parts[i].name, self.parts[i].name_len, h, base, client, &n)
+            if p == NULL:
+                return 0
+            if self.parts[i].kind == KEY_IP:
+                n = mask_address(address, <const unsigned char*>p, n, self.prefix4, self.prefix6)
+                p = <const char*>address
+            joined[1] = xxh3_64(p, n)
+            joined[2] = <uint64_t>i
+            joined[0] = xxh3_64(<const char*>joined, sizeof(joined))
+        return joined[0] | 1
+
+
+cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, int prefix4, int prefix6) noexcept:
+    """The bits of an address that count, a v4-mapped IPv6 address as IPv4."""
+    cdef int bits = prefix6
+    cdef size_t i
+    cdef bint mapped = n == 16
+    if mapped:
+        for i in range(12):
+            if p[i] != (0xff if i >= 10 else 0):
+                mapped = False
+                break
+        if mapped:
+            p += 12
+            n = 4
+    if n == 4:
+        bits = prefix4
+    for i in range(n):
+        if bits >= 8:
+            out[i] = p[i]
+        elif bits > 0:
+            out[i] = p[i] & <unsigned char>(0xff << (8 - bits))
+        else:
+            out[i] = 0
+        bits -= 8
+    return n
+
+
+cdef class RateLimits:
+    """The rules of a frontend and a route, in that order.
+
+    region: whose table to use; None for one of its own (tools and tests). Not thread-safe but for the table.
+    """
+
+    def __cinit__(self, list rules not None, region=None, int slots=1024):
+        cdef Region shared
+        self.rules = rules
+        self.owner = region
+        if region is not None:
+            shared = region
+            self.table = shared.rates()
+            self.mask = RATE_SLOTS // WAYS - 1
+        else:
+            if slots < WAYS or slots & (slots - 1):
+                raise ValueError(f"slots: {slots} is not a power of two of at least {WAYS}")
+            self.table = <RateSlot*>calloc(slots, sizeof(RateSlot))
+            if self.table == NULL:
+                raise MemoryError
+            self.mask = slots // WAYS - 1
+
+    def __dealloc__(self):
+        if self.owner is None:
+            free(self.table)
+
+    cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,
+                    RateVerdict* v) noexcept:
+        cdef RateRule rule
+        cdef RateVerdict one
+        cdef uint64_t key
+        cdef bint refused = False
+        v.limit = 0
+        v.remaining = 0xffffffff
+        v.retry_after_s = 0
+        for rule in self.rules:
+            if rule.exempt is not None and rule.exempt.contains(client):
+                continue
+            key = rule.key(h, base, client)
+            if key == 0:
+                continue
+            if take(self.table, self.mask, key, now_us * 1000, rule, &one):
+                if one.remaining < v.remaining:
+                    v[0] = one
+                continue
+            rule.denied[0] += 1
+            if not rule.dry_run:
+                v[0] = one
+                return False
+        return True
+
+    def check(self, key, double now):
+        """Counts one request of a made-up key by the first rule, `now` in seconds: (admitted, remaining, retry after
+        in seconds). For tests and tools."""
+        cdef RateVerdict v
+        cdef bytes raw = key if isinstance(key, bytes) else key.encode()
+        cdef bint ok = take(self.table, self.mask, xxh3_64(<const char*>raw, len(raw)) | 1, <uint64_t>(now * 1e9 + 0.5),
+                            self.rules[0], &v)
+        return ok, v.remaining, v.retry_after_s
+
+
+cdef bint take(RateSlot* table, uint64_t mask, uint64_t key, uint64_t now, RateRule rule, RateVerdict* v) noexcept:
+    """Counts one request at `now` (ns); false when it comes too early, and then nothing is counted."""
+    cdef RateSlot* bucket = &table[(key >> 20 & mask) * WAYS]
+    cdef RateSlot* slot
+    cdef RateSlot* victim
+    cdef uint64_t seen, tat, fresh, oldest
+    cdef int i, tries
+    v.limit = rule.capacity
+    v.retry_after_s = 0
+    for tries in range(TRIES):
+        slot = NULL
+        victim = NULL
+        oldest = 0
+        for i in range(WAYS):
+            seen = fl_rate_load(&bucket[i].key)
+            if seen == key:
+                slot = &bucket[i]
+                break
+            tat = fl_rate_load(&bucket[i].tat) if seen else 0
+            if victim == NULL or tat < oldest:
+                victim = &bucket[i]
+                oldest = tat
+        if slot == NULL:
+            seen = fl_rate_load(&victim.key)
+            if not fl_rate_cas(&victim.key, seen, key):
+                continue                # somebody else took it: look again
+            # What the key before had left here must not count against this one.
+            fl_rate_cas(&victim.tat, oldest, 0)
+            slot = victim
+        tat = fl_rate_load(&slot.tat)
+        fresh = (tat if tat > now else now) + rule.interval_ns
+        if fresh > now + rule.tolerance_ns:
+            v.remaining = 0
+            v.retry_after_s = <uint32_t>((fresh - now - rule.tolerance_ns + 999999999) // 1000000000)
+            return False
+        if fl_rate_cas(&slot.tat, tat, fresh):
+            v.remaining = <uint32_t>((now + rule.tolerance_ns - fresh) // rule.interval_ns)
+            return True
+    v.remaining = 0
+    return True

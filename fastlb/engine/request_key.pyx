@@ -1,0 +1,78 @@
+"""Finds a key in a request: the client's address, the path, a header, a cookie, a query parameter."""
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp
+from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6
+from fastlb.http.fields cimport FIELD_COOKIE, Field
+
+
+cdef bint same_name(const char* p, const char* lower, size_t n) noexcept:
+    """Compares a field name with one in lower case."""
+    cdef size_t i
+    cdef char c
+    for i in range(n):
+        c = p[i]
+        if c'A' <= c <= c'Z':
+            c = c | 32
+        if c != lower[i]:
+            return False
+    return True
+
+
+cdef const char* find_pair(const char* p, size_t n, char separator, const char* name, size_t name_len,
+                           size_t* found_len) noexcept:
+    """Value of `name=value` in a query string or a Cookie field (RFC 6265 section 4.2.1); NULL when absent. O(n)."""
+    cdef size_t i = 0
+    cdef size_t start, eq
+    while i < n:
+        while i < n and (p[i] == c' ' or p[i] == separator):
+            i += 1
+        start = i
+        while i < n and p[i] != separator and p[i] != c'=':
+            i += 1
+        eq = i
+        while i < n and p[i] != separator:
+            i += 1
+        if eq - start == name_len and eq < n and p[eq] == c'=' and memcmp(p + start, name, name_len) == 0:
+            found_len[0] = i - eq - 1
+            return p + eq + 1
+    return NULL
+
+
+cdef const char* find_key(int kind, const char* name, size_t name_len, const RequestHead* h, const char* base,
+                          const sockaddr* client, size_t* n) noexcept:
+    cdef const Field* f
+    cdef const char* p
+    cdef uint32_t i
+    n[0] = 0
+    if kind == KEY_IP:
+        if client != NULL and client.sa_family == AF_INET:
+            n[0] = 4
+            return <const char*>&(<const sockaddr_in*>client).sin_addr
+        if client != NULL and client.sa_family == AF_INET6:
+            n[0] = 16
+            return <const char*>&(<const sockaddr_in6*>client).sin6_addr
+        return NULL
+    if kind == KEY_PATH:
+        n[0] = h.path.len
+        return base + h.path.off
+    if kind == KEY_URI:
+        n[0] = h.path.len + (1 + h.query.len if h.query.len else 0)
+        return base + h.path.off
+    if kind == KEY_HOST:
+        n[0] = h.host.len
+        return base + h.host.off if h.host.len else NULL
+    if kind == KEY_QUERY:
+        return find_pair(base + h.query.off, h.query.len, c'&', name, name_len, n)
+    for i in range(h.nfields):
+        f = &h.fields[i]
+        if kind == KEY_COOKIE:
+            if f.id != FIELD_COOKIE:
+                continue
+            p = find_pair(base + f.value, f.value_len, c';', name, name_len, n)
+            if p != NULL:
+                return p
+        elif f.name_len == name_len and same_name(base + f.name, name, name_len):
+            n[0] = f.value_len
+            return base + f.value
+    return NULL

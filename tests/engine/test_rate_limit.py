@@ -1,0 +1,107 @@
+"""The cell rate algorithm: known traces, a slow oracle, exactness over processes, and what a full table does."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.queues import Queue
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastlb._core.region import Region
+from fastlb.engine.rate_limit import RateLimits, RateRule
+
+
+def limiter(rate: float, burst: int, **options: object) -> RateLimits:
+    return RateLimits([RateRule("test", rate, burst, **options)])
+
+
+def test_the_published_trace() -> None:
+    """10 a second, burst 5: eight at once, then at 0.1, 0.15, 0.2 and 1.0 s."""
+    one = limiter(10, 5)
+    at_once = [one.check("k", 0.0) for _ in range(8)]
+    assert [ok for ok, _, _ in at_once] == [True] * 6 + [False] * 2
+    assert [remaining for _, remaining, _ in at_once[:6]] == [5, 4, 3, 2, 1, 0]
+    assert at_once[6][2] == 1  # Retry-After in whole seconds, rounded up
+    assert one.check("k", 0.1)[:2] == (True, 0)
+    assert one.check("k", 0.15)[0] is False
+    assert one.check("k", 0.2)[:2] == (True, 0)
+    assert one.check("k", 1.0)[:2] == (True, 5)
+
+
+def test_retry_after_tells_when() -> None:
+    one = limiter(1 / 60, 0)
+    assert one.check("k", 5.0)[0]
+    assert one.check("k", 6.0) == (False, 0, 59)
+    assert not one.check("k", 64.9)[0]
+    assert one.check("k", 65.0)[0]
+
+
+class Oracle:
+    """A token bucket, the other way of saying the same."""
+
+    def __init__(self, rate: int, burst: int) -> None:
+        self.rate, self.size = rate, burst + 1
+        self.spent = 0  # in units of 1/1000 of a token
+        self.at = 0
+
+    def check(self, ms: int) -> bool:
+        self.spent = max(0, self.spent - (ms - self.at) * self.rate)
+        self.at = ms
+        if self.spent + 1000 > self.size * 1000:
+            return False
+        self.spent += 1000
+        return True
+
+
+@given(
+    rate=st.sampled_from([1, 2, 5, 10, 50, 1000]),
+    burst=st.integers(0, 20),
+    steps=st.lists(st.integers(0, 400), min_size=1, max_size=80),
+)
+def test_it_is_a_token_bucket(rate: int, burst: int, steps: list[int]) -> None:
+    one, oracle, now = limiter(rate, burst), Oracle(rate, burst), 1000
+    oracle.at = now
+    for step in steps:
+        now += step
+        assert one.check("k", now / 1000)[0] is oracle.check(now)
+
+
+def test_keys_and_rules_are_counted_apart() -> None:
+    one = limiter(1, 0)
+    assert [one.check(k, 1.0)[0] for k in ("a", "b", "a", "b", "c")] == [True, True, False, False, True]
+
+
+def test_a_full_table_grows_laxer_and_never_stricter() -> None:
+    one = RateLimits([RateRule("test", 1, 0)], slots=16)
+    # A hundred keys in sixteen slots: none may be refused for what another one did.
+    for round_ in range(3):
+        for k in range(100):
+            ok = one.check(f"key-{k}", 10.0 * round_)[0]
+            assert ok, f"key-{k} is refused at its first request in ten seconds"
+
+
+def test_wrong_rules_are_named() -> None:
+    for wrong in ({"rate": 0}, {"rate": -1}, {"rate": 1, "prefix4": 33}, {"rate": 1, "key": ("ipp",)}):
+        with pytest.raises(ValueError, match=r"rate|prefix|key"):
+            RateRule("test", **wrong)
+
+
+def _hammer(fd: int, tries: int, start: object, result: Queue[int]) -> None:
+    one = RateLimits([RateRule("test", 1e-6, 999)], Region.attach(fd))
+    start.wait()  # type: ignore[attr-defined]
+    result.put(sum(one.check("k", 1.0)[0] for _ in range(tries)))
+
+
+def test_over_processes_exactly_the_burst_passes() -> None:
+    region = Region.create(shared=True, slots=1)
+    context = multiprocessing.get_context("fork")
+    start, result = context.Barrier(4), context.Queue()
+    workers = [context.Process(target=_hammer, args=(region.fd, 1000, start, result)) for _ in range(4)]
+    for w in workers:
+        w.start()
+    passed = [result.get(timeout=60) for _ in workers]
+    for w in workers:
+        w.join(timeout=60)
+    assert sum(passed) == 1000, passed
