@@ -26,7 +26,7 @@ from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.server cimport pool_take
 from fastlb.engine.stats cimport (
     COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
-    COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED)
+    COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED, count_up)
 from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.request_key cimport KEY_NONE, find_key, first_field
 from fastlb.http.canned cimport canned_head, wants_json, write_canned
@@ -164,14 +164,12 @@ cdef class Exchange(Waiter):
         if self.front.trust is not None and action.request_plan is not None:
             self.incoming_id = incoming_request_id(h, action.request_plan, self.front.trust.contains(client.peer()))
         self.backend = action.backend
-        self.backend.counters[COUNT_CURRENT] += 1
-        if self.backend.counters[COUNT_CURRENT] > self.backend.counters[COUNT_PEAK]:
-            self.backend.counters[COUNT_PEAK] = self.backend.counters[COUNT_CURRENT]
+        count_up(self.backend.counters, COUNT_CURRENT, COUNT_PEAK)
         if self.backend.key_kind != KEY_NONE:
             key = find_key(self.backend.key_kind, self.backend.key_name, len(self.backend.key_name), h, saved.data,
                            client.peer(), &key_len)
             if key != NULL:
-                self.key = self.backend.selector.algorithm.key_of(key, key_len)     # ip_hash has a hash of its own
+                self.key = self.backend.selector.algorithm.key_of(key, key_len)
                 self.has_key = True
         self.assign()
 
@@ -279,9 +277,7 @@ cdef class Exchange(Waiter):
         if self.assigned_us == 0:
             self.assigned_us = now
         s.counters[COUNT_SELECTED] += 1
-        s.counters[COUNT_CURRENT] += 1
-        if s.counters[COUNT_CURRENT] > s.counters[COUNT_PEAK]:
-            s.counters[COUNT_PEAK] = s.counters[COUNT_CURRENT]
+        count_up(s.counters, COUNT_CURRENT, COUNT_PEAK)
         p = NULL
         # After a kept-alive connection broke, only a new one tells whether the server is there.
         if self.attempts == 1:
@@ -333,9 +329,7 @@ cdef class Exchange(Waiter):
         self.queueing = True
         self.queue_ahead = b.queue.count
         b.queue.push(self)
-        b.counters[COUNT_QUEUED] += 1
-        if b.counters[COUNT_QUEUED] > b.counters[COUNT_QUEUE_PEAK]:
-            b.counters[COUNT_QUEUE_PEAK] = b.counters[COUNT_QUEUED]
+        count_up(b.counters, COUNT_QUEUED, COUNT_QUEUE_PEAK)
         self.core.defer_queues()
         if c is not None and b.queue_ms:
             c.wait_until(self.core.reactor.now_ms + b.queue_ms)

@@ -10,7 +10,7 @@ cdef struct RateVerdict:
     uint32_t remaining          # of those, now
     uint32_t retry_after_s      # rounded up, at least 1; 0 when admitted
 
-# One rule. `parts` make up the key: a request that lacks one of them is not counted.
+# A request that lacks one of the parts of a rule's key is not counted by it.
 cdef struct KeyPart:
     uint8_t kind                # KEY_*
     const char* name
@@ -38,7 +38,7 @@ cdef class RateLimits:
         uint64_t mask           # buckets - 1
         readonly list rules
         object owner            # keeps the table mapped
-    # Hot. True when every rule lets the request pass; only then is it counted by all of them. `v` is of the rule that is
-    # closest to its limit, or of the one that refused. O(rules), one cache line each.
+    # Hot. True when every rule lets the request pass; a rule behind one that refuses does not count it. `v` is of the
+    # rule that is closest to its limit, or of the one that refused. O(rules), one cache line each.
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,
                     RateVerdict* v) noexcept

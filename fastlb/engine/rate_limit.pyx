@@ -7,10 +7,7 @@ whose TAT has passed is free, for its key has its whole burst back. When all fou
 given up: under an attack by more keys than the table holds, limits become laxer and never stricter.
 """
 
-from libc.stdint cimport uint16_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
-from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in6
 from fastlb._core.region cimport RATE_SLOTS, Region
 from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.engine.request_key cimport (
@@ -164,7 +161,6 @@ cdef class RateLimits:
         cdef RateRule rule
         cdef RateVerdict one
         cdef uint64_t key
-        cdef bint refused = False
         v.limit = 0
         v.remaining = 0xffffffff
         v.retry_after_s = 0
@@ -200,10 +196,10 @@ cdef bint take(RateSlot* table, uint64_t mask, uint64_t key, uint64_t now, RateR
     cdef RateSlot* slot
     cdef RateSlot* victim
     cdef uint64_t seen, tat, fresh, oldest
-    cdef int i, tries
+    cdef int i, _try
     v.limit = rule.capacity
     v.retry_after_s = 0
-    for tries in range(TRIES):
+    for _try in range(TRIES):
         slot = NULL
         victim = NULL
         oldest = 0

@@ -36,6 +36,12 @@ cdef enum:
     COUNT_INTERCEPTED = 29      # answered locally
     COUNT_OPEN = 30             # client connections open now
 
+# One more now, and perhaps more than ever.
+cdef inline void count_up(uint64_t* block, int gauge, int peak) noexcept nogil:
+    block[gauge] += 1
+    if block[gauge] > block[peak]:
+        block[peak] = block[gauge]
+
 # Latency histograms behind the counters of a block.
 cdef enum:
     TIME_QUEUE = 0

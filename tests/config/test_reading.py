@@ -184,6 +184,13 @@ queue = "7s", drain = "8s" }
         limits = { header_bytes = "2KB", header_count = 5, uri = "1KB", body = "3KB" }
         [frontends.web]
         listen = "127.0.0.1:81"
+        rate_limits.rate = "2/m"
+        rate_limits.burst = 3
+        rate_limits.key = ["ip", "host"]
+        rate_limits.ipv4_prefix = 24
+        rate_limits.ipv6_prefix = 48
+        rate_limits.exempt = "10.0.0.0/8"
+        rate_limits.dry_run = true
         redirect_https = true
         abort_on_close = false
         max_connections = 9
@@ -198,7 +205,8 @@ x_forwarded_port = true, forwarded = true, x_request_id = true, trust = ["10.0.0
         methods = "GET"
         headers = { H = "*" }
         query = { q = "1" }
-        source = "10.1.2.3"
+        rate_limits = ["5/s", { rate = "1/h", key = "header:A" }]
+source = "10.1.2.3"
         backend = "app"
         rewrite = { strip_prefix = "/x", replace_prefix = ["/a", "/b"] }
         request_headers = { remove = ["I"] }
@@ -246,6 +254,7 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
     assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, ("10.0.0.0/8", "::1/128"))
     assert web.request_headers == spec.HeaderRules(("D",), (("A", "1"),), (("B", "2"), ("B", "3"), ("C", "4")))
     assert web.response_headers == spec.HeaderRules(set=(("E", "5"),))
+    assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)
     assert (web.redirect_https, web.abort_on_close, web.max_connections) == (True, False, 9)
     assert one == spec.Route(
         name="one",
@@ -255,6 +264,7 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
         headers=(("H", "*"),),
         query=(("q", "1"),),
         source=("10.1.2.3/32",),
+        rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",))),
         backend="app",
         rewrite=spec.PathRewrite("/x", ("/a", "/b")),
         request_headers=spec.HeaderRules(remove=("I",)),
@@ -299,7 +309,7 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
     }
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond", "Backend.mode",
-        "HealthCheck.type", "Server.resolved",
+        "HealthCheck.type", "Server.resolved", "Server.state", "Spec.changes",
     } - {"Frontend.backend"}  # fmt: skip
 
 
