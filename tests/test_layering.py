@@ -46,7 +46,7 @@ TABLE: dict[str, set[str]] = {
 }
 
 COLD = {"control", "health", "discovery", "autoscale", "dns", "runtime", "admin", "config", "client"}
-LEAVES = {"control": {"fastlb._core.region"}, "runtime": {"fastlb._core.region"}, "admin": {"fastlb._core.region"}}
+LEAVES = {"control": {"fastlb._core.region", "fastlb._core.histogram"}, "runtime": {"fastlb._core.region"}, "admin": {"fastlb._core.region"}}
 
 
 def part(module: str) -> str:

@@ -14,6 +14,7 @@
 # Pointers that the accessors return live as long as the Region: who keeps one keeps a reference to the Region.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from fastlb._core.histogram cimport BUCKETS, Mark
 from fastlb._core.shared cimport GroupLine, RateSlot, ServerLine
 
 cdef enum:
@@ -23,26 +24,12 @@ cdef enum:
     MAX_SLOTS = 512             # workers
     COUNTERS = 32               # of a block
     HISTOGRAMS = 4              # of a block: queue, connect, response, total
-    BUCKETS = 200               # of a histogram: eight to each power of two of microseconds (bucket_of)
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
     RATE_SLOTS = 1 << 20        # keys of rate limits, 16 MB when all are in use; a power of two
     # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
     # open 30. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
     # counters stay, and its successor in the slot counts on from them, so that totals never go back.
     GAUGES = 0x50200002
-
-cdef extern from *:
-    """
-    /* Bucket of a duration: exact below 8, then eight to each power of two. */
-    static inline unsigned fl_bucket_of(unsigned long long us) {
-        unsigned e;
-        if (us < 8) return (unsigned)us;
-        if (us >= (1ull << 27)) return 199;
-        e = 63u - (unsigned)__builtin_clzll(us);
-        return (e - 2) * 8 + (unsigned)((us >> (e - 3)) & 7);
-    }
-    """
-    unsigned bucket_of "fl_bucket_of"(uint64_t us) noexcept nogil
 
 # One worker (64 bytes). Written by that worker; `pid` also by the supervisor.
 ctypedef struct WorkerLine:
@@ -78,10 +65,6 @@ ctypedef struct RegionHeader:
 
 
 # The buckets of one histogram as they stood at some moment.
-cdef class Mark:
-    cdef uint64_t[BUCKETS] _seen
-
-
 cdef class Region:
     cdef:
         uint8_t* _base          # the mapping; NULL only before create()/attach() is done

@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from fastlb._core.histogram import Mark
+
 UP: int
 DRAIN: int
 MAINT: int
@@ -11,7 +13,6 @@ STARTING: int
 READY: int
 DRAINING: int
 GAUGE_COUNTERS: tuple[int, ...]
-BUCKET_BOUNDS: tuple[int, ...]
 LIMITS: dict[Literal["frontends", "groups", "servers", "slots"], int]
 
 class WorkerStatus(NamedTuple):
@@ -24,7 +25,6 @@ class WorkerStatus(NamedTuple):
 
 Kind = Literal["frontend", "group", "server"]
 
-class Mark: ...
 
 class Region:
     @property

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from fastlb._core.histogram cimport BUCKETS, Mark, bucket_of, ladder_of, quantiles_of
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP, GroupLine, RateSlot, ServerLine
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -73,8 +74,6 @@ STARTING = WORKER_STARTING
 READY = WORKER_READY
 DRAINING = WORKER_DRAINING
 GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if GAUGES >> i & 1)
-# Upper bounds (exclusive) of the buckets, microseconds; the last bucket takes all that is longer.
-BUCKET_BOUNDS = tuple(b + 1 if b < 8 else (b % 8 + 9) << (b // 8 - 1) for b in range(BUCKETS))
 LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS}
 
 
@@ -87,14 +86,6 @@ class WorkerStatus(NamedTuple):
     beat_ms: int
     connections: int
     generation: int
-
-
-cdef inline uint64_t _bound(int b) noexcept:
-    return b + 1 if b < 8 else <uint64_t>(b % 8 + 9) << (b // 8 - 1)
-
-
-cdef class Mark:
-    """The buckets of one histogram as they stood at some moment; all zero at first."""
 
 
 cdef inline size_t _pages(size_t n) noexcept:
@@ -552,23 +543,8 @@ cdef class Region:
         """Cumulative counts of a histogram: how many durations were below the lower bound of each bucket in `edges`
         (bucket numbers, ascending, from 0 to 200), then the number of all. O(workers)."""
         cdef uint64_t[BUCKETS] buckets
-        cdef uint64_t below = 0
-        cdef int b = 0
-        cdef int edge
-        cdef list found = []
         self._histogram(kind, index, which, buckets)
-        for edge in edges:
-            if not b <= edge <= BUCKETS:
-                raise ValueError("edges: not ascending bucket numbers")
-            while b < edge:
-                below += buckets[b]
-                b += 1
-            found.append(below)
-        while b < BUCKETS:
-            below += buckets[b]
-            b += 1
-        found.append(below)
-        return found
+        return ladder_of(buckets, edges)
 
     def quantiles(self, kind, index, which, tuple shares, Mark since=None, Mark advance=None):
         """(number of durations, [microseconds that each of `shares` of them stay below]) of a histogram.
@@ -578,38 +554,11 @@ cdef class Region:
         share 1.0 gives the upper bound of the longest. Zeros where nothing was counted. O(workers).
         """
         cdef uint64_t[BUCKETS] now
-        cdef uint64_t[BUCKETS] fresh
-        cdef uint64_t count = 0
-        cdef uint64_t below = 0
-        cdef int b, i
-        cdef double share, rank, low, high
-        cdef list found = [0.0] * len(shares)
         self._histogram(kind, index, which, now)
-        for b in range(BUCKETS):
-            # Less than at the mark: the line has been given to a new holder, whose durations are all fresh.
-            fresh[b] = now[b] - since._seen[b] if since is not None and now[b] >= since._seen[b] else now[b]
-            count += fresh[b]
+        found = quantiles_of(now, shares, since)
         if advance is not None:
             memcpy(advance._seen, now, sizeof(now))
-        if count == 0:
-            return 0, found
-        for i in range(len(shares)):
-            share = shares[i]
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"share: {share} is not in 0..1")
-            rank = share * count
-            below = 0
-            for b in range(BUCKETS):
-                if fresh[b] and <double>(below + fresh[b]) >= rank:
-                    break
-                below += fresh[b]
-            if b < 8:                   # exact
-                found[i] = <double>b
-                continue
-            low = <double>_bound(b - 1)
-            high = <double>_bound(b)
-            found[i] = low + (high - low) * (rank - below) / fresh[b]
-        return count, found
+        return found
 
     def count(self, worker, kind, index, counter, n=1):
         """Adds to one counter of the worker's shard; `kind` is 'frontend', 'group' or 'server'. For tools and tests."""

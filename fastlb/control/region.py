@@ -1,7 +1,7 @@
 """The shared region, for the layers above control (they import nothing of `_core`)."""
 
+from fastlb._core.histogram import BUCKET_BOUNDS, Mark
 from fastlb._core.region import (
-    BUCKET_BOUNDS,
     DRAIN,
     DRAINING,
     EJECTED,
@@ -12,7 +12,6 @@ from fastlb._core.region import (
     READY,
     STARTING,
     UP,
-    Mark,
     Region,
     WorkerStatus,
 )

@@ -83,7 +83,6 @@ cdef Exchange exchange_new(Core core, Frontend front):
 
 @cython.final
 @cython.no_gc
-@cython.freelist(256)
 cdef class Exchange(Waiter):
     """One request and its response; see the module."""
 

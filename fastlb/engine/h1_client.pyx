@@ -38,7 +38,6 @@ cdef enum:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(1024)
 cdef class H1Client(ClientConnection):
     """A client connection that speaks HTTP/1.x."""
 

@@ -46,7 +46,6 @@ _limits.uri = 65536
 
 @cython.final
 @cython.no_gc
-@cython.freelist(256)
 cdef class H1Upstream(ServerSide):
     """A server connection that speaks HTTP/1.1."""
 

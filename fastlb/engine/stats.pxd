@@ -1,7 +1,8 @@
 # Counters of one frontend, backend or server in one worker: blocks of uint64_t[BLOCK], written by that worker only
 # and summed by the reader. Gauges (current, waiting) are counters that also go down.
 from libc.stdint cimport uint64_t
-from fastlb._core.region cimport BLOCK, BUCKETS, COUNTERS, bucket_of
+from fastlb._core.histogram cimport BUCKETS, bucket_of
+from fastlb._core.region cimport BLOCK, COUNTERS
 
 cdef enum:
     COUNT_CONNECTIONS = 0       # accepted, or opened to the server

@@ -22,6 +22,6 @@ cdef class Tls(Layer):
     cdef object version(self)
 
 # The layer of an accepted connection; None when there is no memory for it.
-cdef Tls tls_accept(Core core, object context) noexcept
+cdef Tls tls_accept(Core core, object context)
 # Scratch memory that TLS needs; False when there is none.
 cdef bint tls_prepare(Core core) noexcept

@@ -196,7 +196,7 @@ cdef bint tls_prepare(Core core) noexcept:
     return True
 
 
-cdef Tls tls_accept(Core core, object context) noexcept:
+cdef Tls tls_accept(Core core, object context):
     cdef Tls t
     try:
         t = Tls.__new__(Tls)

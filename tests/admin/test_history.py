@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from fastlb._core.region import BUCKET_BOUNDS, Mark, Region
+from fastlb._core.histogram import BUCKET_BOUNDS, Mark
+from fastlb._core.region import Region
 from fastlb.admin import sampler as sampler_module
 from fastlb.admin.sampler import HISTORY, Pace
 from fastlb.control import counters as c

@@ -1,0 +1,3 @@
+BUCKET_BOUNDS: tuple[int, ...]
+
+class Mark: ...
