@@ -46,7 +46,8 @@ TABLE: dict[str, set[str]] = {
 }
 
 COLD = {"control", "health", "discovery", "autoscale", "dns", "runtime", "admin", "config", "client"}
-LEAVES = {"control": {"fastlb._core.region", "fastlb._core.histogram"}, "runtime": {"fastlb._core.region"}, "admin": {"fastlb._core.region"}}
+SHARED = {"fastlb._core.region", "fastlb._core.histogram"}
+LEAVES = {"control": SHARED, "runtime": SHARED, "admin": SHARED}
 
 
 def part(module: str) -> str:

@@ -25,7 +25,6 @@ class WorkerStatus(NamedTuple):
 
 Kind = Literal["frontend", "group", "server"]
 
-
 class Region:
     @property
     def fd(self) -> int: ...

@@ -66,8 +66,8 @@ def demo_spec(
     balance: Balance | None = None,
     workers: int = 1,
 ) -> Spec:
-    """A frontend 'demo' on `listen` ([] = port 8080 or the next free one) before a backend of `origins`."""
-    places = listen or (Address("", free_port(FIRST_PORT)),)
+    """A frontend 'demo' on `listen` ([] = port 8080 of this machine alone, or the next free one) before `origins`."""
+    places = listen or (Address("127.0.0.1", free_port(FIRST_PORT)),)
     return Spec(
         frontends=(Frontend("demo", tuple(Listen(place) for place in places), backend="origins"),),
         backends=(
