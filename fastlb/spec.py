@@ -216,10 +216,19 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckTls:
+    """TLS of a health check towards the server."""
+
+    verify: bool = True
+    ca: str = ""  # file of authorities; '' = the system's
+    server_name: str = ""  # SNI, and what the certificate is for; '' = the check's host, or the server's address
+
+
+@dataclass(frozen=True, slots=True)
 class HealthCheck:
     """Active check, run by the supervisor once for all workers."""
 
-    type: str = "http"  # http | tcp
+    type: str = "http"  # http | tcp | exec | python:MODULE:FUNCTION
     path: str = "/"
     method: str = "GET"
     host: str = ""
@@ -229,6 +238,28 @@ class HealthCheck:
     timeout: float = 2.0
     rise: int = 2
     fall: int = 3
+    headers: tuple[tuple[str, str], ...] = ()  # http: sent; replace the check's own of the same name
+    body: str = ""  # http: text that the body must hold
+    body_regex: str = ""  # http: pattern found in the body
+    tls: CheckTls | None = None  # http, tcp
+    send: str = ""  # tcp
+    receive: str = ""  # tcp: text that the answer must hold
+    command: tuple[str, ...] = ()  # exec
+    address: str = ""  # literal; '' = the server's
+    down_interval: float = 0.0  # while it is down; 0 = interval
+    jitter: float = 0.1  # of the interval, both ways
+    initial: str = "up"  # up | down, until the first check
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCheck:
+    """A program on each server that says how it is (HAProxy's agent-check)."""
+
+    port: int
+    address: str = ""  # literal; '' = the server's
+    send: str = ""  # text to send it first
+    interval: float = 2.0
+    timeout: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +334,7 @@ class Backend:
     mode: Mode = Mode.HTTP
     balance: Balance = field(default_factory=Balance)
     health_check: HealthCheck | None = None
+    agent_check: AgentCheck | None = None
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
     max_queue: int = 0  # waiting requests a worker; 0 = unlimited
     retries: int = 2  # 0-3, on different servers

@@ -13,10 +13,16 @@ DESCRIPTIONS = {
     "L4OK": "Layer4 check passed",
     "L4TOUT": "Layer4 timeout",
     "L4CON": "Layer4 connection problem",
+    "L6OK": "Layer6 check passed",
+    "L6TOUT": "Layer6 timeout",
+    "L6RSP": "Layer6 invalid response",
     "L7OK": "Layer7 check passed",
     "L7TOUT": "Layer7 timeout",
     "L7RSP": "Layer7 invalid response",
     "L7STS": "Layer7 wrong status",
+    "PROCOK": "External check passed",
+    "PROCERR": "External check error",
+    "PROCTOUT": "External check timeout",
 }
 CHECK_WORDS = ("INI", *(word.value for word in CheckWord))
 SERVER_STATES = ("DOWN", "UP", "MAINT", "DRAIN", "NOLB")

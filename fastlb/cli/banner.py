@@ -60,7 +60,10 @@ def _backend(backend: Backend) -> tuple[str, ...]:
 def _check(check: HealthCheck | None) -> str:
     if check is None:
         return "none"
-    what = f"{check.method} {check.path}" if check.type == "http" else "connect"
+    kinds = {"http": f"{check.method} {check.path}", "tcp": "connect", "exec": " ".join(check.command[:1])}
+    what = kinds.get(check.type, check.type)
+    if check.tls is not None:
+        what += " over TLS"
     return f"{what} every {format_duration(check.interval)}, rise {check.rise}, fall {check.fall}"
 
 

@@ -6,6 +6,7 @@ less than the user wrote: `wrote` asks the user's own text before something is c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from fastlb.spec import Address
@@ -13,7 +14,7 @@ from fastlb.spec import Address
 from .certificates import certificates
 from .convert import server_names
 from .model import Config
-from .models_backends import BackendTable
+from .models_backends import AgentCheckTable, BackendTable, HealthCheckTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_rules import HeaderRulesTable
 from .paths import Path, dotted
@@ -24,6 +25,13 @@ from .support import unsupported
 from .syntax import HASH_KEYS, METHODS, host_header
 
 _ACTIONS = ("backend", "redirect", "respond")
+# Keys of a health check that are not for every type
+_CHECK_KEYS = {
+    **dict.fromkeys(("path", "method", "host", "expect", "headers", "body", "body_regex"), ("http",)),
+    **dict.fromkeys(("send", "receive"), ("tcp",)),
+    "tls": ("http", "tcp"),
+    "command": ("exec",),
+}
 # Responses that have no body (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
 _BODILESS = (204, 205, 304)
 
@@ -154,6 +162,8 @@ class _Checker:
             yield from _ignored((*path, "balance"), backend)
             yield from _server_checks((*path, "servers"), backend)
             yield from self._health_check((*path, "health_check"), backend)
+            if backend.agent_check is not None:
+                yield from _more_than_none((*path, "agent_check"), backend.agent_check)
             yield from _outlier((*path, "outlier"), backend)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
             if backend.max_queue and not limited:
@@ -188,13 +198,20 @@ class _Checker:
         check = backend.health_check
         if check is None:
             return
-        if check.type == "tcp":
-            for key in ("path", "method", "host", "expect"):
-                if self.wrote(path, key):
-                    yield Finding((*path, key), 'is only for type = "http"')
-        for key, value in (("interval", check.interval), ("timeout", check.timeout)):
-            if not value:
-                yield Finding((*path, key), "must be more than 0")
+        for key, kinds in _CHECK_KEYS.items():
+            if check.type not in kinds and self.wrote(path, key):
+                yield Finding(
+                    (*path, key), f"is only for type = {listed(f'{chr(34)}{kind}{chr(34)}' for kind in kinds)}"
+                )
+        if check.type == "exec" and not check.command and not self.wrote(path, "command"):
+            yield Finding(path, 'type = "exec" needs a command', missing=True)
+        if check.body and check.body_regex:
+            yield Finding((*path, "body_regex"), "only one of body and body_regex")
+        if check.method == "HEAD" and (check.body or check.body_regex):
+            yield Finding((*path, "method"), "the answer to HEAD has no body to look at")
+        if check.tls is not None and check.tls.ca and not os.access(check.tls.ca, os.R_OK):
+            yield Finding((*path, "tls", "ca"), "cannot be read")
+        yield from _more_than_none(path, check)
         if check.port and any(server.address.path for server in backend.servers):
             yield Finding((*path, "port"), "has no effect on servers on Unix sockets", warning=True)
 
@@ -257,6 +274,12 @@ def _ignored(path: Path, backend: BackendTable) -> Iterator[Finding]:
     limited = backend.max_connections or any(server.max_connections for server in backend.servers)
     if name == "first" and not limited and len(backend.servers) > 1:
         yield Finding((*path, "algorithm"), "without max_connections the first server gets every request", warning=True)
+
+
+def _more_than_none(path: Path, check: HealthCheckTable | AgentCheckTable) -> Iterator[Finding]:
+    for key, value in (("interval", check.interval), ("timeout", check.timeout)):
+        if not value:
+            yield Finding((*path, key), "must be more than 0")
 
 
 def _outlier(path: Path, backend: BackendTable) -> Iterator[Finding]:

@@ -16,11 +16,17 @@ from .suggest import ALGORITHM_ALIASES
 from .types import (
     CheckHost,
     CheckPath,
+    CheckType,
+    Command,
     Count,
     Duration,
     HashKey,
+    HeaderName,
+    HeaderValue,
+    IpLiteral,
     Method,
     Name,
+    Regex,
     ServerAddress,
     Share,
     StatusRanges,
@@ -48,6 +54,8 @@ MAX_WEIGHT = 65535
 
 _BALANCE = spec.Balance()
 _CHECK = spec.HealthCheck()
+_CHECK_TLS = spec.CheckTls()
+_AGENT = spec.AgentCheck(0)
 _POOL = spec.Pool()
 _OUTLIER = spec.Outlier()
 
@@ -76,11 +84,30 @@ Balance = Annotated[
 ]
 
 
+class CheckTlsTable(Table):
+    """TLS of a check."""
+
+    verify: bool = option(_CHECK_TLS.verify, "The certificate must be valid and for the server's name.")
+    ca: str = option("", "File of authorities (PEM); empty = those of the system.")
+    server_name: CheckHost = option("", "Name to ask for and to expect; empty = host, or the server's address.")
+
+
+def _switch(value: object) -> object:
+    """true is the table with nothing in it, false is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+CheckTls = Annotated[CheckTlsTable | None, BeforeValidator(_switch, json_schema_input_type=bool | CheckTlsTable)]
+
+
 class HealthCheckTable(Table):
     """Servers are asked at intervals whether they work."""
 
-    type: Annotated[str, *choice("http", "tcp", aliases={"https": "http", "connect": "tcp"})] = option(
-        _CHECK.type, "http: a request; tcp: a connection."
+    type: CheckType = option(
+        _CHECK.type,
+        "http: a request; tcp: a connection; exec: a command; python:MODULE:FUNCTION: a coroutine function.",
     )
     path: CheckPath = option(_CHECK.path, "http: what is requested.")
     method: Method = option(_CHECK.method, "http: the method.")
@@ -93,6 +120,33 @@ class HealthCheckTable(Table):
     timeout: Duration = option(_CHECK.timeout, "For the whole answer.", shown=units.format_duration(_CHECK.timeout))
     rise: int = option(_CHECK.rise, "Good answers in a row until the server counts as up.", ge=1, le=1000)
     fall: int = option(_CHECK.fall, "Bad answers in a row until it counts as down.", ge=1, le=1000)
+    headers: dict[HeaderName, HeaderValue] = option(
+        dict, "http: header fields to send, in place of those of the check."
+    )
+    body: str = option("", "http: text that the body of the answer must hold.")
+    body_regex: Regex = option("", "http: regular expression that must be found in the body of the answer.")
+    tls: CheckTls = option(None, "http, tcp: speak TLS to the server; true, or a table.", shown=False)
+    send: str = option("", "tcp: text to send.")
+    receive: str = option("", "tcp: text that the answer must hold.")
+    command: Command = option(list, "exec: program and arguments; exit status 0 is good.")
+    address: IpLiteral = option("", "Address to ask; empty = the server's own.")
+    down_interval: Duration = option(
+        _CHECK.down_interval, "Between two checks while it is down; 0 = interval.", shown="0"
+    )
+    jitter: Share = option(_CHECK.jitter, "Each interval is longer or shorter by up to this share.", shown="10%")
+    initial: Annotated[str, *choice("up", "down")] = option(
+        _CHECK.initial, "What the server counts as until its first check."
+    )
+
+
+class AgentCheckTable(Table):
+    """Servers say themselves how they are, by HAProxy's agent-check protocol."""
+
+    port: int = option(..., "Port of the agent.", ge=1, le=65535)
+    address: IpLiteral = option("", "Address of the agent; empty = the server's own.")
+    send: str = option("", "Text to send to it first.")
+    interval: Duration = option(_AGENT.interval, "Between two questions.", shown=units.format_duration(_AGENT.interval))
+    timeout: Duration = option(_AGENT.timeout, "For the whole answer.", shown=units.format_duration(_AGENT.timeout))
 
 
 class OutlierTable(Table):
@@ -135,13 +189,6 @@ class OutlierTable(Table):
     check_readmits: bool = option(_OUTLIER.check_readmits, "Good health checks end the first time out early.")
 
 
-def _switch(value: object) -> object:
-    """true is the table with nothing in it, false is none."""
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
 Outlier = Annotated[OutlierTable | None, BeforeValidator(_switch, json_schema_input_type=bool | OutlierTable)]
 
 
@@ -181,6 +228,7 @@ class BackendTable(Table):
     mode: Mode = option("http", "What is spoken: http, tcp or udp.")
     balance: Balance = option(BalanceTable, "Name of the algorithm, or a table with its options.")
     health_check: HealthCheckTable | None = option(None, "How servers are checked; none = they always count as up.")
+    agent_check: AgentCheckTable | None = option(None, "How servers are asked how they are; none = they are not.")
     outlier: Outlier = option(OutlierTable, "Who is left out for failing requests; false = nobody.", shown=True)
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from urllib.parse import unquote, urlsplit
 
 from .address import parse_server
@@ -248,6 +249,53 @@ def check_path(value: object) -> str:
     if not found.isascii() or any(c <= " " or c == "\x7f" for c in found) or "#" in found:
         raise Invalid("a path has no spaces, control characters, '#' or letters outside ASCII")
     return found
+
+
+@verified
+def check_type(value: object) -> str:
+    """http, tcp, exec, or python:MODULE:FUNCTION."""
+    kinds = ("http", "tcp", "exec", "python:MODULE:FUNCTION")
+    found = text(value, listed(kinds))
+    if found in kinds[:3]:
+        return found
+    if found.startswith("python:"):
+        if not re.fullmatch(r"python:[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*", found):
+            raise Invalid("must be python:MODULE:FUNCTION, such as python:checks:ready")
+        return found
+    raise Invalid(f"must be {listed(kinds)}", nearest(found, kinds[:3], {"https": "http", "connect": "tcp"}))
+
+
+@verified
+def regex(value: object) -> str:
+    found = text(value, "a regular expression")
+    try:
+        re.compile(found.encode())
+    except re.error as error:
+        raise Invalid(f"not a regular expression: {error}") from None
+    return found
+
+
+@verified
+def ip_literal(value: object) -> str:
+    found = text(value, "an address")
+    if found:
+        try:
+            found = str(ipaddress.ip_address(found.strip("[]")))
+        except ValueError:
+            raise Invalid("must be an IPv4 or IPv6 address; a name would have to be looked up") from None
+    return found
+
+
+def command(value: object) -> list[str]:
+    """A list of words, or a text that is split as a shell would."""
+    if isinstance(value, str):
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            raise Invalid(f"not a command: {error}") from None
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise Invalid("must be a program and its arguments, as a list or a text")
+    return list(value)
 
 
 @verified

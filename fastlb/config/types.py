@@ -133,6 +133,14 @@ PathPattern = Annotated[str, PlainValidator(syntax.path_pattern), _text("^/", "/
 PlainPath = Annotated[str, PlainValidator(syntax.plain_path), _text("^/", "/v1")]
 RewrittenPath = Annotated[str, PlainValidator(syntax.rewritten_path), _text("^/", "/index.html")]
 CheckPath = Annotated[str, PlainValidator(syntax.check_path), _text("^/", "/health")]
+CheckType = Annotated[str, PlainValidator(syntax.check_type), _text("", "http", "tcp", "exec", "python:checks:ready")]
+Regex = Annotated[str, PlainValidator(syntax.regex), _text("", "^ok$")]
+IpLiteral = Annotated[str, PlainValidator(syntax.ip_literal), _text("", "10.0.0.9", "::1")]
+Command = Annotated[
+    list[str],
+    PlainValidator(syntax.command),
+    WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}, "examples": [["/usr/bin/check", "-q"]]}),
+]
 Method = Annotated[str, PlainValidator(syntax.method), _text(syntax.TOKEN_PATTERN, *syntax.METHODS)]
 Network = Annotated[str, PlainValidator(syntax.network), _text("", "10.0.0.0/8", "2001:db8::/32")]
 Location = Annotated[str, PlainValidator(syntax.location), _text("", "https://{host}{uri}")]

@@ -12,6 +12,12 @@ def limit_of(backend: Backend, server: Server) -> int:
     return server.max_connections or backend.max_connections
 
 
+def first_state(backend: Backend, server: Server) -> int:
+    """UP, or 0 where the server is not known to be well: it has no address, or its checks are to say so first."""
+    check = backend.health_check
+    return UP if server.resolved and (check is None or check.initial == "up") else 0
+
+
 def publish(
     region: Region, spec: Spec, assignment: Assignment, *, before: tuple[Spec, Assignment] | None = None
 ) -> None:
@@ -38,7 +44,7 @@ def publish(
             index = assignment.servers[identity]
             limit = limit_of(backend, server)
             if old.servers.get(identity) != index:
-                state = UP if server.resolved else 0
+                state = first_state(backend, server)
                 region.assign_server(index, group, weight=server.weight, limit=limit, state=state)
                 continue
             old_limit, old_server = old_servers[identity]
@@ -47,7 +53,7 @@ def publish(
             if old_limit != limit:
                 region.set_limit(index, limit)
             if server.resolved and not old_server.resolved:
-                region.change_state(index, set=UP)
+                region.change_state(index, set=first_state(backend, server))
             elif old_server.resolved and not server.resolved:
                 region.change_state(index, clear=UP)
         region.bump_group(group)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from fastlb.control.region import UP, Region
 from fastlb.control.slots import Assignment, ServerId
-from fastlb.health.probe import Probe, request_of
+from fastlb.health.agent import Agent, AgentStatus
+from fastlb.health.plan import plan_of
+from fastlb.health.probe import Probe
 from fastlb.health.ramp import Ramps
 from fastlb.health.verdict import Verdict
 from fastlb.spec import Backend, HealthCheck, Server, Spec
 
 log = logging.getLogger("fastlb.health")
-
-JITTER = 0.1  # of the interval, both ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class _Checked:
         self.check = check
         self.index = index
         self._monitor = monitor
-        self._target = _target(server, check)
-        self._request = request_of(check, server.address)
+        self._plan = plan_of(backend, server, check)
         self._up = bool(monitor.region.state(index) & UP)
         self._fragile = self._up
+        self._eager = not self._up and check.initial == "down"  # the first good check is enough
         self._streak = 0
         self._last: Verdict | None = None
         self._changed_at = time.time()
@@ -77,18 +77,21 @@ class _Checked:
     def _begin(self) -> None:
         loop = self._monitor.loop
         self._began = loop.time()
-        self._probe = Probe(loop, self.check, self._target, self._request, self._judge)
+        self._probe = self._plan.begin(loop, self._judge)
 
     def _judge(self, verdict: Verdict) -> None:
         self._probe = None
         loop = self._monitor.loop
-        pause = self.check.interval * (1 + JITTER * (2 * self._monitor.random() - 1))
-        self._timer = loop.call_at(max(self._began + pause, loop.time()), self._begin)
+        before = self._last
         if verdict.conclusive:
             self._count(verdict)
-        else:
+        elif before is None or before.info != verdict.info:
             log.warning("health check of %s/%s: %s", self.backend.name, self.server.name, verdict)
         self._last = verdict
+        check = self.check
+        interval = check.interval if self._up else check.down_interval or check.interval
+        pause = interval * (1 + check.jitter * (2 * self._monitor.random() - 1))
+        self._timer = loop.call_at(max(self._began + pause, loop.time()), self._begin)
         self._monitor.checked(self)
 
     def _count(self, verdict: Verdict) -> None:
@@ -97,33 +100,19 @@ class _Checked:
             self._last_failure, self._last_failure_at = verdict, time.time()
         if verdict.good == self._up:
             self._streak = 0
-            self._fragile = False
+            self._fragile = self._eager = False
             return
         self._streak += 1
         if self._up and (self._streak >= self.check.fall or self._fragile):
             self._turn(False, verdict)
-        elif not self._up and self._streak >= self.check.rise:
+        elif not self._up and (self._streak >= self.check.rise or self._eager):
             self._turn(True, verdict)
 
     def _turn(self, up: bool, verdict: Verdict) -> None:
-        region = self._monitor.region
-        self._up, self._streak, self._fragile = up, 0, False
+        self._up, self._streak, self._fragile, self._eager = up, 0, False, False
         self._changed_at = time.time()
-        if up:
-            # The ramp first: a worker that sees the server up must not see it at full weight.
-            self._monitor.ramps.start(self.index, self.backend.slow_start)
-            region.change_state(self.index, set=UP)
-        else:
-            self._monitor.ramps.stop(self.index)
-            region.change_state(self.index, clear=UP)
+        self._monitor.set_up(self.backend, self.server, self.index, up)
         self._monitor.turned(self, verdict)
-
-
-def _target(server: Server, check: HealthCheck) -> tuple[int, tuple[str, int] | str]:
-    family, name = server.resolved[0]
-    if check.port and not isinstance(name, str):
-        return family, (name[0], check.port)
-    return family, name
 
 
 class Monitor:
@@ -146,11 +135,13 @@ class Monitor:
         self._on_check = on_check
         self._on_turn = on_turn
         self._checked: dict[ServerId, _Checked] = {}
+        self._agents: dict[ServerId, Agent] = {}
         self.loop: asyncio.AbstractEventLoop
 
     def apply(self, spec: Spec, assignment: Assignment) -> None:
         """Checks the servers of `spec` from now on. What is checked already in the same way goes on undisturbed."""
         self.loop = asyncio.get_running_loop()
+        self._apply_agents(spec, assignment)
         wanted: dict[ServerId, _Checked] = {}
         for backend in spec.backends:
             check = backend.health_check
@@ -162,7 +153,7 @@ class Monitor:
                     if old is not None:
                         old.cancel()
                     if old is not None and server.resolved:  # no check any more: nothing says it is down
-                        self.region.change_state(index, set=UP)
+                        self.set_up(backend, server, index, True)
                     continue
                 if old is not None and _same(old, index, backend, server, check):
                     old.backend, old.server = backend, server
@@ -175,6 +166,66 @@ class Monitor:
             gone.cancel()
         self._checked = wanted
 
+    def _apply_agents(self, spec: Spec, assignment: Assignment) -> None:
+        before, self._agents = self._agents, {}
+        for backend in spec.backends:
+            check = backend.agent_check
+            for server in backend.servers:
+                identity = (backend.name, server.address)
+                index = assignment.servers[identity]
+                old = before.pop(identity, None)
+                if check is not None and server.resolved:
+                    if old is not None and old.index == index and old.check == check:
+                        old.backend, old.server = backend, server
+                        self._agents[identity] = old
+                        continue
+                    agent = Agent(self, backend, server, check, index)
+                    agent.down = old is not None and old.index == index and old.down
+                    self._agents[identity] = agent
+                if old is not None:
+                    old.cancel()
+                    if check is None and old.index == index:
+                        old.backend, old.server = backend, server
+                        old.undo()
+                        checked = self._checked.get(identity)
+                        if old.down and server.resolved and (checked is None or checked.status.up):
+                            self.set_up(backend, server, index, True)
+        for gone in before.values():
+            gone.cancel()
+
+    def set_up(self, backend: Backend, server: Server, index: int, up: bool) -> None:
+        """Writes the flag; an agent that says down keeps it off."""
+        if not up:
+            self.ramps.stop(index)
+            self.region.change_state(index, clear=UP)
+            return
+        agent = self._agents.get((backend.name, server.address))
+        if agent is not None and agent.down:
+            return
+        # The ramp first: a worker that sees the server up must not see it at full weight.
+        self.ramps.start(index, backend.slow_start)
+        self.region.change_state(index, set=UP)
+
+    def advised(self, one: Agent, up: bool, reason: str) -> None:
+        """An agent says that its server is up or down."""
+        checked = self._checked.get((one.backend.name, one.server.address))
+        if up and checked is not None and not checked.status.up:
+            return
+        self.set_up(one.backend, one.server, one.index, up)
+        name = f"{one.backend.name}/{one.server.name}"
+        log.log(logging.INFO if up else logging.WARNING, "server %s is %s: %s", name, "UP" if up else "DOWN", reason)
+        self.noted(one.backend, one.server, reason)
+
+    def noted(self, backend: Backend, server: Server, reason: str) -> None:
+        """Tells who wants to know of a change that has just been made."""
+        if self._on_turn is not None:
+            self._on_turn(backend.name, server, reason)
+
+    def agent(self, backend: str, server: Server) -> AgentStatus | None:
+        """What the server's agent says; None when it has none."""
+        agent = self._agents.get((backend, server.address))
+        return agent.status if agent is not None else None
+
     def status(self, backend: str, server: Server) -> Status | None:
         """What the checks know of the server; None when it has none."""
         checked = self._checked.get((backend, server.address))
@@ -185,6 +236,9 @@ class Monitor:
         for checked in self._checked.values():
             checked.cancel()
         self._checked.clear()
+        for agent in self._agents.values():
+            agent.cancel()
+        self._agents.clear()
 
     def checked(self, one: _Checked) -> None:
         """Called after each check."""
@@ -193,9 +247,8 @@ class Monitor:
 
     def turned(self, one: _Checked, verdict: Verdict) -> None:
         """Called after each transition: tells the operator."""
-        if self._on_turn is not None:
-            what = "passed" if one.status.up else "failed"
-            self._on_turn(one.backend.name, one.server, f"health check {what}: {verdict}")
+        what = "passed" if one.status.up else "failed"
+        self.noted(one.backend, one.server, f"health check {what}: {verdict}")
         up = sum(c.status.up for c in self._checked.values() if c.backend.name == one.backend.name)
         total = len(one.backend.servers)
         name = f"{one.backend.name}/{one.server.name}"

@@ -220,8 +220,11 @@ source = "10.1.2.3"
         [backends.app]
         servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2 }
         balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%" }
-        health_check = { type = "http", path = "/h?x=1", method = "HEAD", host = "h.example:81", \
-expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5 }
+        health_check = { type = "http", path = "/h?x=1", method = "POST", host = "h.example:81", \
+expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
+headers = { A = "b" }, body = "fine", tls = { verify = false, ca = "/dev/null", server_name = "n.example" }, \
+address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
+        agent_check = { port = 7, address = "::3", send = "hi", interval = "3s", timeout = "4s" }
         max_connections = 3
         max_queue = 4
         retries = 1
@@ -277,8 +280,25 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
         servers=(spec.Server("s", Address("::1", 1), 5, True, 2),),
         balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1),
         health_check=spec.HealthCheck(
-            "http", "/h?x=1", "HEAD", "h.example:81", ((200, 200), (204, 204), (300, 302), (400, 499)), 99, 1, 9, 4, 5
+            "http",
+            "/h?x=1",
+            "POST",
+            "h.example:81",
+            ((200, 200), (204, 204), (300, 302), (400, 499)),
+            99,
+            1,
+            9,
+            4,
+            5,
+            headers=(("A", "b"),),
+            body="fine",
+            tls=spec.CheckTls(False, "/dev/null", "n.example"),
+            address="::2",
+            down_interval=6,
+            jitter=0.2,
+            initial="down",
         ),
+        agent_check=spec.AgentCheck(7, "::3", "hi", 3.0, 4.0),
         max_connections=3,
         max_queue=4,
         retries=1,
@@ -303,13 +323,16 @@ expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "
             found.log,
             times,
             app.outlier,
+            app.agent_check,
+            app.health_check.tls,
         )
         for field in dataclasses.fields(item)  # type: ignore[arg-type]
         if getattr(item, field.name) == field.default
     }
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond", "Backend.mode",
-        "HealthCheck.type", "Server.resolved", "Server.state", "Spec.changes",
+        "HealthCheck.type", "Server.resolved", "Server.state", "Spec.changes", "HealthCheck.body_regex",
+        "HealthCheck.send", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip
 
 

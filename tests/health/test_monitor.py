@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import resource
 import subprocess
@@ -147,6 +148,44 @@ def test_refused_then_back() -> None:
             await bench.until(lambda: bench.results[-1][1].up)
             assert bench.results[-1][1].last.word is Word.L4OK
             await bench.monitor.close()
+
+    run(work)
+
+
+def test_down_until_the_first_good_check() -> None:
+    async def work() -> None:
+        with Origin(respond("no", 503)) as origin:
+            bench = Bench(spec(server(origin.address), check=replace(CHECK, initial="down", rise=3)))
+            assert bench.region.state(0) == 0
+            (status,) = await bench.checks(1)
+            assert not status.up
+            origin.script = respond("ok")
+            await bench.until(lambda: bench.results[-1][1].up)
+            assert [s.up for _, s in bench.results[-2:]] == [False, True]  # one was enough
+            origin.script = respond("no", 503)
+            await bench.until(lambda: not bench.results[-1][1].up)
+            count = len(bench.results)
+            origin.script = respond("ok")
+            await bench.until(lambda: bench.results[-1][1].up)
+            assert len(bench.results) - count >= 3  # from now on it takes three
+            await bench.monitor.close()
+
+    run(work)
+
+
+def test_another_interval_while_down() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+        with Origin(respond("no", 503)) as origin:
+            check = replace(CHECK, interval=0.02, down_interval=0.3, fall=2, jitter=0.0)
+            bench = Bench(spec(server(origin.address), check=check))
+            bench.monitor._on_check = lambda *result: (times.append(loop.time()), bench._result(*result))
+            await bench.checks(4)
+            await bench.monitor.close()
+        assert bench.region.state(0) == 0
+        pauses = [b - a for a, b in itertools.pairwise(times)]
+        assert all(pause > 0.25 for pause in pauses)  # it was down at once, being fragile
 
     run(work)
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from fastlb.health.probe import Probe, request_of
+from fastlb.health.http_probe import HttpProbe, request_of
+from fastlb.health.plan import plan_of
+from fastlb.health.probe import SocketProbe
 from fastlb.health.verdict import Verdict, Word
-from fastlb.spec import Address, HealthCheck
-from fastlb.testing import Close, Hang, Origin, Reset, Send, Trickle, head, interim, respond
+from fastlb.spec import Address, Backend, HealthCheck, Server
+from fastlb.testing import Close, Hang, Origin, Reset, Send, Trickle, chunked, head, interim, respond
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 CHECK = HealthCheck(path="/health", timeout=5.0)
@@ -23,9 +25,10 @@ def probe(target, check: HealthCheck = CHECK, loop=asyncio.new_event_loop) -> Ve
         running = asyncio.get_running_loop()
         result: asyncio.Future[Verdict] = running.create_future()
         family = socket.AF_UNIX if isinstance(target, str) else socket.AF_INET6 if ":" in target[0] else socket.AF_INET
-        one = Probe(running, check, (int(family), target), request_of(check, Address("app", 80)), result.set_result)
+        server = Server("one", Address("app", 80), resolved=((int(family), target),))
+        one = plan_of(Backend("app", (server,)), server, check).begin(running, result.set_result)
         verdict = await result
-        assert one._sock is None, "a descriptor is left"
+        assert not isinstance(one, SocketProbe) or one._sock is None, "a descriptor is left"
         return verdict
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -167,6 +170,11 @@ def test_ipv6() -> None:
             b"HEAD /x?y HTTP/1.1\r\nHost: site\r\n",
         ),
         (HealthCheck(), Address("::1", 81), b"GET / HTTP/1.1\r\nHost: [::1]:81\r\n"),
+        (
+            HealthCheck(headers=(("host", "other"), ("X-Check", "1"))),
+            Address("a", 81),
+            b"GET / HTTP/1.1\r\nhost: other\r\nUser-Agent: ",
+        ),
         (HealthCheck(), Address(path="/run/x"), b"GET / HTTP/1.1\r\nHost: localhost\r\n"),
     ],
 )
@@ -187,7 +195,7 @@ def test_no_descriptor_left_is_not_the_servers_fault(monkeypatch) -> None:
             result: asyncio.Future[Verdict] = loop.create_future()
             with monkeypatch.context() as patch:
                 patch.setattr(socket, "socket", none_left)
-                Probe(loop, CHECK, (int(socket.AF_INET), origin.address), b"", result.set_result)
+                HttpProbe(loop, result.set_result, (int(socket.AF_INET), origin.address), CHECK, b"")
             return await result
 
         verdict = asyncio.run(main())
@@ -200,9 +208,8 @@ def test_cancelled_check_says_nothing() -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             said: list[Verdict] = []
-            one = Probe(
-                loop, CHECK, (int(socket.AF_INET), origin.address), request_of(CHECK, Address("a", 1)), said.append
-            )
+            target = (int(socket.AF_INET), origin.address)
+            one = HttpProbe(loop, said.append, target, CHECK, request_of(CHECK, Address("a", 1)))
             await asyncio.to_thread(origin.wait_requests, 1)
             one.cancel()
             one.cancel()
@@ -210,3 +217,66 @@ def test_cancelled_check_says_nothing() -> None:
             assert said == []
 
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("check", "script", "word"),
+    [
+        ({"body": "fine."}, respond("all is fine."), Word.L7OK),
+        ({"body": "fine."}, respond("all is fine"), Word.L7RSP),  # a dot is a dot
+        ({"body_regex": "^ok|fine$"}, respond("all is fine"), Word.L7OK),
+        ({"body_regex": "^ok|fine$"}, respond("not ok"), Word.L7RSP),
+        ({"body": "gut \u00e4"}, respond("alles gut \u00e4h"), Word.L7OK),
+        ({"body": "two"}, chunked(b"one t", b"wo three"), Word.L7OK),
+        ({"body": "four"}, chunked(b"one", b"two"), Word.L7RSP),
+        ({"body": "x"}, respond("x", 500), Word.L7STS),
+        ({"body": "x"}, respond("", 204), Word.L7RSP),
+        # until the end of the connection, or without waiting for it
+        ({"body": "end"}, [Send(b"HTTP/1.1 200 OK\r\n\r\nto the end"), Close()], Word.L7OK),
+        ({"body": "begin"}, [Send(b"HTTP/1.1 200 OK\r\n\r\nbegin"), Hang()], Word.L7OK),
+        ({"body": "never"}, [Send(b"HTTP/1.1 200 OK\r\n\r\nbegin"), Close()], Word.L7RSP),
+        ({"body": "late"}, [Send(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 70_000 + b"late"), Hang()], Word.L7RSP),
+    ],
+)
+def test_the_body(check: dict, script, word: Word) -> None:
+    with Origin(script) as origin:
+        assert probe(origin.address, replace(CHECK, **check)).word is word
+        origin.wait_closed()
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("send", "receive", "greeting", "word"),
+    [
+        ("", "220 ", b"220 mail ready\r\n", Word.L7OK),
+        ("", "220 ", b"554 no\r\n", Word.L7RSP),
+        ("PING\r\n", "", b"", Word.L7OK),
+        ("PING\r\n", "+PONG", b"-ERR", Word.L7RSP),
+        ("PING\r\n", "+PONG", b"+PONG\r\n", Word.L7OK),
+        ("", "x", b"", Word.L7RSP),
+    ],
+)
+def test_text_over_tcp(loop, send: str, receive: str, greeting: bytes, word: Word) -> None:
+    said: list[bytes] = []
+
+    async def main() -> Verdict:
+        async def serve(reader, writer) -> None:
+            if send:
+                said.append(await reader.readline())
+            writer.write(greeting)
+            await writer.drain()
+            writer.close()
+
+        running = asyncio.get_running_loop()
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+            where = listening.sockets[0].getsockname()
+            check = replace(CHECK, type="tcp", send=send, receive=receive)
+            result: asyncio.Future[Verdict] = running.create_future()
+            server = Server("one", Address(*where), resolved=((2, where),))
+            plan_of(Backend("app", (server,)), server, check).begin(running, result.set_result)
+            return await result
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(main()).word is word
+    if send and receive:
+        assert said == [send.encode()]
