@@ -363,6 +363,8 @@ class Admin:
     socket: str = ""
     token: str = field(default="", repr=False)  # itself, or env:NAME, or file:PATH; '' = changes on `socket` alone
     read_only: bool = False  # no changes on `listen`, whoever asks
+    webhook: str = field(default="", repr=False)  # URL that events are posted to; it may hold a secret
+    webhook_level: str = "info"  # info | warning | error: the lowest that is posted
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
             socket=config.admin.socket,
             token=config.admin.token,
             read_only=config.admin.read_only,
+            webhook=config.admin.webhook,
+            webhook_level=config.admin.webhook_level,
         ),
         source=source,
     )

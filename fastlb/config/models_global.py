@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, WithJsonSchema
 
@@ -63,6 +64,30 @@ def token(value: object) -> str:
     return value
 
 
+def web_url(value: object) -> str:
+    """http or https, with a host. Raises `Invalid`."""
+    if not isinstance(value, str):
+        raise Invalid("must be a URL")
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        sound = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if (
+        not sound
+        or parts.scheme not in ("http", "https")
+        or not value.isascii()
+        or re.search(r"[\x00-\x20\x7f]", value)
+    ):
+        raise Invalid("must be a URL such as https://example.com/hook")
+    return value
+
+
+WebUrl = Annotated[
+    str, PlainValidator(web_url), WithJsonSchema({"type": "string", "examples": ["https://example.com/hook"]})
+]
 Token = Annotated[str, PlainValidator(token), WithJsonSchema({"type": "string", "examples": ["env:FASTLB_TOKEN"]})]
 
 
@@ -84,6 +109,10 @@ class AdminTable(Table):
         "", "Who shows it may change things on `listen`. The token itself, env:NAME or file:PATH. Empty = nobody may."
     )
     read_only: bool = option(False, "Take changes on `socket` alone, even from who has the token.")
+    webhook: WebUrl = option("", "URL to which events (servers up and down, with reasons) are posted as JSON.")
+    webhook_level: Annotated[str, *choice("info", "warning", "error", aliases={"warn": "warning"})] = option(
+        "info", "Lowest level of events that are posted."
+    )
 
 
 class LogTable(Table):

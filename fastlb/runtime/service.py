@@ -23,6 +23,7 @@ from fastlb.health.outlier import Detector
 from fastlb.health.ramp import Ramps
 from fastlb.runtime import limits
 from fastlb.runtime.info import RuntimeInfo
+from fastlb.runtime.webhook import Receiver, Webhook
 from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
@@ -59,6 +60,7 @@ class Service:
         # Twice the slots, so that a later configuration can ask for more workers.
         self.region = Region.create(workers > 0, min(max(16, 2 * workers), LIMITS["slots"]) if workers else 1)
         self.events = Events()
+        self.webhook = Webhook(self.events)
         self.book = StateBook(self.region, self.events)
         ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
@@ -95,6 +97,7 @@ class Service:
 
     def watch(self, crew: Crew) -> None:
         """Starts the health checks, active and passive, and the search for names that were not found."""
+        self.webhook.point(_receiver(self.spec))
         self.monitor.apply(self.spec, self.assignment)
         self.outliers.start()
         self.outliers.apply(self.spec, self.assignment)
@@ -110,6 +113,7 @@ class Service:
             assignment = self._slots.assign(spec)
             publish(self.region, spec, assignment, before=before)
             self.spec, self.assignment = spec, assignment
+            self.webhook.point(_receiver(spec))
             self.book.apply(spec, assignment)
             self.book.sweep()
             errors = await crew.apply(spec, assignment)
@@ -145,6 +149,7 @@ class Service:
     async def close(self) -> None:
         """Ends everything this service started."""
         await self.stop_watching()
+        await self.webhook.close()
         self.listeners.close()
 
     def info(self, pid: int) -> RuntimeInfo:
@@ -170,6 +175,10 @@ class Service:
                 log.info("addresses found for %s", ", ".join(sorted(found)))
                 for line in await self.apply(spec, crew):
                     log.error("%s", line)
+
+
+def _receiver(spec: Spec) -> Receiver | None:
+    return Receiver(spec.admin.webhook, spec.admin.webhook_level) if spec.admin.webhook else None
 
 
 def _unresolved(spec: Spec) -> set[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
+
+from tests.helpers import wait_until
 
 from .balancer import Balancer, Balancers
 from .servers import Answering
@@ -109,3 +112,23 @@ def test_turned_off_nobody_is_left_out(balancer: Balancers, moody: list[Moody]) 
         ask(lb, 6)
         assert moody[1].served > before
     assert "EJECTED" not in lb.program.output
+
+
+def test_events_are_posted(balancer: Balancers, moody: list[Moody]) -> None:
+    told: list[str] = []
+
+    def take(request: Message) -> bytes:
+        told.append(request.body.decode())
+        return b"thanks"
+
+    with Answering(take) as receiver:
+        lb = balancer(
+            *(one.address for one in moody),
+            backend={"balance": "round_robin"},
+            admin={"webhook": f"http://{receiver.address}/", "webhook_level": "warning"},
+        )
+        moody[0].bad = True
+        until(lb, "server app/s0 is EJECTED")
+        wait_until(lambda: told, what="a post")
+    (event,) = json.loads(told[0])["events"]
+    assert (event["subject"], event["old"], event["new"]) == ("app/s0", "UP", "EJECTED")
