@@ -58,7 +58,7 @@ class Run:
 
     def stop(self) -> None:
         self.driver.stop()
-        self.balancer.stop()
+        assert self.balancer.stop() == 0, self.balancer.program.output
         assert "Traceback" not in self.balancer.program.output, self.balancer.program.output
 
 
