@@ -119,6 +119,7 @@ class Forwarded:
     x_forwarded_port: bool = False
     forwarded: bool = False  # RFC 7239
     x_request_id: bool = False
+    traceparent: bool = False  # W3C Trace Context: a valid one is passed on whoever sends it, else a trace begins
     trust: tuple[str, ...] = ()  # networks, CIDR
 
 
@@ -197,6 +198,7 @@ class Frontend:
     rate_limits: tuple[RateLimit, ...] = ()
     abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
     max_connections: int = 0  # a process; 0 = unlimited
+    explain: tuple[str, ...] = ()  # networks whose clients get X-Fastlb-Explain, CIDR
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     forwarded: Forwarded = field(default_factory=Forwarded)
@@ -356,6 +358,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracing:
+    """Of the frontends whose `forwarded.traceparent` is on."""
+
+    sample: float = 1.0  # share of the traces that begin here which are marked as recorded, 0-1
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """Admin listener; '' = none."""
 
@@ -388,6 +397,7 @@ class Spec:
     backends: tuple[Backend, ...]
     global_: Global = field(default_factory=Global)
     log: Log = field(default_factory=Log)
+    tracing: Tracing = field(default_factory=Tracing)
     admin: Admin = field(default_factory=Admin)
     source: str = ""  # file it came from, for messages
     changes: tuple[ServerChange, ...] = ()  # of the overlay

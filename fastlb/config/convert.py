@@ -26,6 +26,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
             max_connections=config.global_.max_connections,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
+        tracing=spec.Tracing(sample=config.tracing.sample),
         admin=spec.Admin(
             listen=config.admin.listen,
             socket=config.admin.socket,
@@ -88,6 +89,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         rate_limits=_rates(table.rate_limits),
         abort_on_close=table.abort_on_close,
         max_connections=table.max_connections,
+        explain=tuple(table.explain),
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
         limits=spec.Limits(**_overridden(config.limits, table.limits)),
         forwarded=spec.Forwarded(**forwarded),

@@ -81,6 +81,7 @@ class ForwardedTable(Table):
     x_forwarded_port: bool = option(False, "Port that the client connected to.")
     forwarded: bool = option(False, "All of it in one header (RFC 7239).")
     x_request_id: bool = option(False, "A new identifier for each request.")
+    traceparent: bool = option(False, "W3C Trace Context: a valid traceparent is passed on, else a trace begins here.")
     trust: Networks = option(list, "Networks of proxies whose own headers of these names are believed.")
 
 
@@ -98,6 +99,9 @@ class FrontendTable(Table):
     rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
     max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")
+    explain: Networks = option(
+        list, "Networks whose clients get X-Fastlb-Explain with each response: route, server, attempts, times."
+    )
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
     limits: LimitsTable = option(LimitsTable, "Instead of the general ones, key by key.")
     forwarded: ForwardedTable = option(ForwardedTable, "Headers that tell servers about the client.")

@@ -129,6 +129,14 @@ class LogTable(Table):
     ] = option("info", "Lowest level of the error log, which goes to stderr.")
 
 
+class TracingTable(Table):
+    """Traces (W3C Trace Context) of the frontends whose `forwarded.traceparent` is on."""
+
+    sample: float = option(
+        1.0, "Share of the traces begun here that are marked as recorded; others' marks are passed on.", ge=0, le=1
+    )
+
+
 _TIMEOUTS = spec.Timeouts()
 _LIMITS = spec.Limits()
 

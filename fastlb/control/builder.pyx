@@ -195,6 +195,8 @@ cdef class Engine:
         cdef Frontend front
         actions = [self._action(f, r, spec, backends) for r in f.routes]
         actions.append(self._action(f, None, spec, backends))
+        for number, action in enumerate(actions, 1):
+            (<Action>action).route = route_name(f, number - 1).encode()
         front = Frontend(f.name, Router(f.routes), actions)
         front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
         front.limits.bytes = f.limits.header_bytes
@@ -207,6 +209,12 @@ cdef class Engine:
         front.abort_on_close = f.abort_on_close
         front.redirect_https = f.redirect_https
         front.max_connections = f.max_connections
+        front.traces = f.forwarded.traceparent
+        if spec.tracing.sample < 1:
+            front.trace_text = b"%016x" % int(max(spec.tracing.sample, 0) * 2.0 ** 64)
+            front.trace_share = front.trace_text
+        if f.explain:
+            front.explain = Networks(f.explain)
         if f.forwarded.trust:
             front.trust = Networks(f.forwarded.trust)
         return front
@@ -348,6 +356,13 @@ cdef class Engine:
                 for (backend, address), (_, server) in self.servers.items()
             },
         }
+
+
+def route_name(frontend, index):
+    """What people call a route: its name, else its place from 1; 'default' behind the last."""
+    if index >= len(frontend.routes):
+        return "default"
+    return frontend.routes[index].name or str(index + 1)
 
 
 def _balance_options(balance):

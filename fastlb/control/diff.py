@@ -75,6 +75,7 @@ def diff(old: Spec, new: Spec, load: Load | None = None) -> tuple[Difference, ..
     for kind, before, after in (
         ("global", old.global_, new.global_),
         ("log", old.log, new.log),
+        ("tracing", old.tracing, new.tracing),
         ("admin", old.admin, new.admin),
     ):
         fields = _fields(before, after)

@@ -14,9 +14,13 @@ cdef enum:
     CIPHER_SIZE = 65536         # ciphertext received at once
     READ_ROUNDS = 4             # recv calls a handler makes before others get their turn
 
-# Told of every exchange that ends. Declared here, below the exchanges, so that these need not know who listens.
+# Told of every exchange that ends, and asked to tell about one. Declared here, below the exchanges, so that these need
+# not know who listens.
 cdef class Reporter:
     cdef void report(self, PyObject* exchange) noexcept
+    # The response head h[0:n], which has room behind it, with X-Fastlb-Explain in it; its new length. Cold: asked for
+    # only where the frontend says so.
+    cdef size_t explain(self, PyObject* exchange, char* h, size_t n) noexcept
 
 cdef class Core:
     cdef:

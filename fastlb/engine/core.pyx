@@ -9,6 +9,9 @@ cdef class Reporter:
     cdef void report(self, PyObject* exchange) noexcept:
         pass
 
+    cdef size_t explain(self, PyObject* exchange, char* h, size_t n) noexcept:
+        return n
+
 
 cdef class Core:
     """Scratch memory, loop and log of one worker."""

@@ -10,7 +10,7 @@ from fastlb.engine.stream cimport Stream
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport Waiter
 from fastlb.http.response_head cimport ResponseHead
-from fastlb.http.identity cimport ForwardInfo
+from fastlb.http.identity cimport ForwardInfo, Trace
 from fastlb._core.net cimport sockaddr
 from fastlb._core.span cimport Span
 
@@ -111,6 +111,7 @@ cdef class Exchange(Waiter):
         char client_text[48]
         uint32_t client_len
         char request_id[32]
+        Trace trace                 # where the frontend has traces
 
     # Routes and begins; core.request describes the head at `buf`, `body` follows it in memory.
     cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,

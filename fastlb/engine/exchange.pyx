@@ -33,8 +33,8 @@ from fastlb.http.canned cimport canned_head, wants_json, write_canned
 from fastlb.http.fields cimport (
     FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT)
 from fastlb.http.request_head cimport (
-    METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
-from fastlb.http.identity cimport make_request_id
+    METHOD_CONNECT, METHOD_HEAD, RequestHead, first_field, method_idempotent, parse_request_head, request_head_reset)
+from fastlb.http.identity cimport find_trace, make_request_id, tell_trace
 from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
 
 
@@ -122,6 +122,8 @@ cdef class Exchange(Waiter):
         self.client_port = client.peer_port()
         self.https = client.https()
         make_request_id(self.request_id)
+        if self.front.traces:
+            find_trace(&self.trace, h, buf, self.request_id, self.front.trace_share)
         self.front.counters[COUNT_CURRENT] += 1
         saved = chunk_new(head_len + body_len)
         if saved == NULL:
@@ -200,6 +202,8 @@ cdef class Exchange(Waiter):
         info.client_len = self.client_len
         info.request_id = self.request_id
         info.request_id_len = 32
+        if self.front.traces:
+            tell_trace(info, &self.trace, self.saved.data, self.request_id, self.front.spans)
         if c is None:
             return
         info.client_port = c.peer_port()
@@ -238,6 +242,8 @@ cdef class Exchange(Waiter):
 
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept:
         cdef ClientSide c = self.client
+        if self.front.explain is not None:
+            n = self.bytes_out = self.core.reporter.explain(<PyObject*>self, self.core.obuf, n)
         self.client = None
         self.end()
         if c is not None:

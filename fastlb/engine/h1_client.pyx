@@ -6,6 +6,7 @@ An idle connection holds no buffer.
 """
 
 cimport cython
+from cpython.object cimport PyObject
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
@@ -439,6 +440,8 @@ cdef class H1Client(ClientConnection):
         head = write_response_head(core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
         if head < 0:
             return SENT_ERROR
+        if self.front.explain is not None:
+            head = <ssize_t>core.reporter.explain(<PyObject*>e, core.obuf, <size_t>head)
         e.bytes_out += <uint64_t>head + n
         if n and n <= COPY_BELOW and <size_t>head + n <= HEAD_OUT:
             memcpy(core.obuf + head, body, n)

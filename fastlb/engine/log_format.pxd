@@ -6,7 +6,7 @@ from fastlb.engine.log_text cimport DateCache
 
 cdef enum:
     HEADER_TEXT = 320
-    LINE_FIXED = 1536           # keys, numbers, dates and header of the longest format
+    LINE_FIXED = 1600           # keys, numbers, dates and header of the longest format
     SHORT_FIELDS = 160          # method and protocol, cut by themselves
 
 # Longest escaped text of each field. What is longer is cut (never inside an escape), so that a line fits its target.

@@ -259,6 +259,11 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
     if r.request_id_len != 0:
         p = fl_lit(p, b",\"request_id\":")
         p = _json_text(p, r.request_id, r.request_id_len, c.request_id)
+    if r.trace_id_len == 32:
+        p = fl_lit(p, b",\"trace_id\":\"")
+        memcpy(p, r.trace_id, 32)
+        p[32] = c'"'
+        p += 33
     if r.reason_len != 0:
         p = fl_lit(p, b",\"reason\":")
         p = _json_text(p, r.reason, r.reason_len, c.reason)

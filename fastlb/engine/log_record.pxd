@@ -46,6 +46,8 @@ ctypedef struct LogRecord:
     uint32_t referer_len
     const char* request_id
     uint32_t request_id_len
+    const char* trace_id        # 32 hex digits
+    uint32_t trace_id_len
     const char* reason          # why it was refused or failed, NULL or empty = it did not
     uint32_t reason_len
 

@@ -4,7 +4,8 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
 TEXTS = (
-    "client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "reason",
+    "client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "trace_id",
+    "reason",
 )
 NUMBERS = (
     "start_us", "tr", "tw", "tc", "trr", "ta", "ta_us", "status", "client_port", "retries", "redispatched", "https",
@@ -64,6 +65,7 @@ cdef class RecordHolder:
         self._text(fields, "user_agent", &r.user_agent, &r.user_agent_len)
         self._text(fields, "referer", &r.referer, &r.referer_len)
         self._text(fields, "request_id", &r.request_id, &r.request_id_len)
+        self._text(fields, "trace_id", &r.trace_id, &r.trace_id_len)
         self._text(fields, "reason", &r.reason, &r.reason_len)
 
     cdef int _text(self, dict fields, str name, const char** at, uint32_t* n) except -1:

@@ -2,15 +2,30 @@
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memmove, memset, strlen
 from fastlb.engine.log_record cimport LogRecord
 from fastlb.engine.error_log cimport LEVEL_INFO, LEVEL_WARNING
-from fastlb.engine.core cimport Core
+from fastlb.engine.core cimport HEAD_OUT, Core
 from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.stats cimport (
     COUNT_1XX, COUNT_BAD_REQUESTS, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CLIENT_ABORTS, COUNT_CONNECT_US,
     COUNT_CURRENT, COUNT_OPEN, COUNT_OTHER, COUNT_QUEUE_US, COUNT_REQUESTS, COUNT_RESPONSE_ERRORS, COUNT_RESPONSE_US,
     COUNT_SERVER_ABORTS, COUNT_TOTAL_US, TIME_CONNECT, TIME_QUEUE, TIME_RESPONSE, TIME_TOTAL, record_time)
+from fastlb.http.put cimport put_number, put_text
+
+cdef extern from *:
+    """
+    #include <string.h>
+    /* Where the empty line of a head begins: behind the last field's CRLF. */
+    static const char* fl_head_end(const char* h, size_t n) {
+        const char* p = (const char*)memmem(h, n, "\\r\\n\\r\\n", 4);
+        return p ? p + 2 : NULL;
+    }
+    """
+    const char* fl_head_end(const char* h, size_t n) noexcept nogil
+
+cdef enum:
+    EXPLAIN_ROOM = 2560         # five texts of 200 characters, each perhaps escaped, and the rest
 
 
 cdef inline int32_t milliseconds(uint64_t later, uint64_t earlier) noexcept:
@@ -126,6 +141,11 @@ cdef void write_report(Exchange e) noexcept:
     if e.incoming_id.len:
         r.request_id = e.saved.data + e.incoming_id.off
         r.request_id_len = e.incoming_id.len
+    if e.front.traces and e.saved != NULL:
+        r.trace_id = e.request_id
+        if e.trace.length:
+            r.trace_id = e.saved.data + e.trace.at + 3
+        r.trace_id_len = 32
     if e.reason != NULL:
         r.reason = e.reason
         r.reason_len = <uint32_t>strlen(e.reason)
@@ -136,8 +156,78 @@ cdef void write_report(Exchange e) noexcept:
         core.errors.log_failure(&r, LEVEL_INFO if e.term[0] in (c'C', c'c', c'P') else LEVEL_WARNING)
 
 
+cdef char* put_word(char* o, const char* key, const char* text, size_t n) noexcept nogil:
+    """key="text", with a comma before it; at most 200 characters, and none that a structured field cannot hold."""
+    cdef size_t i
+    o = put_text(o, key)
+    for i in range(n if n < 200 else 200):
+        if text[i] == c'"' or text[i] == c'\\':
+            o[0] = c'\\'
+            o += 1
+        o[0] = c'?'
+        if 0x20 <= <unsigned char>text[i] <= 0x7e:
+            o[0] = text[i]
+        o += 1
+    o[0] = c'"'
+    return o + 1
+
+
+cdef char* put_ms(char* o, const char* key, uint64_t later, uint64_t earlier) noexcept nogil:
+    """key=milliseconds, to the microsecond."""
+    cdef uint64_t us = later - earlier if later > earlier else 0
+    cdef uint32_t part = <uint32_t>(us % 1000)
+    o = put_text(o, key)
+    o = put_number(o, <uint32_t>(us // 1000))
+    o[0] = c'.'
+    o[1] = <char>(c'0' + part // 100)
+    o[2] = <char>(c'0' + part // 10 % 10)
+    o[3] = <char>(c'0' + part % 10)
+    return o + 4
+
+
+cdef size_t insert_explanation(Exchange e, char* h, size_t n) noexcept:
+    """Before the empty line of the head that h[0:n] begins with: X-Fastlb-Explain, a dictionary of RFC 8941."""
+    cdef char line[EXPLAIN_ROOM]
+    cdef char* o = line
+    cdef const char* end
+    cdef size_t size, at
+    cdef uint64_t now = e.core.reactor.now_us
+    if e.client is None or not e.front.explain.contains(e.client.peer()) or n + EXPLAIN_ROOM > HEAD_OUT:
+        return n
+    end = fl_head_end(h, n)
+    if end == NULL:
+        return n
+    o = put_word(o, b'X-Fastlb-Explain: frontend="', e.front.name, len(e.front.name))
+    if e.action is not None:
+        o = put_word(o, b', route="', e.action.route, len(e.action.route))
+    if e.backend is not None:
+        o = put_word(o, b', backend="', e.backend.name, len(e.backend.name))
+    if e.server is not None:
+        o = put_word(o, b', server="', e.server.name, len(e.server.name))
+    o = put_number(put_text(o, b", attempts="), e.attempts)
+    if e.assigned_us:
+        o = put_ms(o, b", queue=", e.assigned_us, e.head_us)
+        if e.connected_us:
+            o = put_ms(o, b", connect=", e.connected_us, e.assigned_us)
+            if e.response_us:
+                o = put_ms(o, b", response=", e.response_us, e.connected_us)
+    elif e.backend is not None:
+        o = put_ms(o, b", queue=", now, e.head_us)
+    if e.reason != NULL:
+        o = put_word(o, b', reason="', e.reason, strlen(e.reason))
+    o = put_text(o, b"\r\n")
+    size = <size_t>(o - line)
+    at = <size_t>(end - h)
+    memmove(h + at + size, h + at, n - at)
+    memcpy(h + at, line, size)
+    return n + size
+
+
 cdef class ExchangeReporter(Reporter):
     """Reports exchanges of every kind of client."""
 
     cdef void report(self, PyObject* exchange) noexcept:
         write_report(<Exchange>exchange)
+
+    cdef size_t explain(self, PyObject* exchange, char* h, size_t n) noexcept:
+        return insert_explanation(<Exchange>exchange, h, n)

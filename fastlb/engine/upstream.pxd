@@ -34,6 +34,7 @@ cdef class Backend:
 # What a matched route does: exactly one of backend, redirect, respond is set (all None: 404).
 cdef class Action:
     cdef:
+        bytes route                 # its name, else its place from 1; 'default' where none matched
         Backend backend
         Redirect redirect
         Respond respond
@@ -57,4 +58,9 @@ cdef class Frontend:
         uint32_t max_connections
         Networks trust              # None = nobody
         Captured captured           # the last malformed request
+        Networks explain            # clients that get X-Fastlb-Explain; None = nobody
+        bint traces                 # requests belong to a trace, and their servers are told which
+        bint spans                  # of which this proxy records spans
+        const char* trace_share     # of find_trace; lives in `trace_text`
+        bytes trace_text
         uint64_t* counters

@@ -39,6 +39,7 @@ cdef enum:
     FIELD_HTTP2_SETTINGS
     FIELD_AUTHORIZATION
     FIELD_X_REAL_IP
+    FIELD_TRACEPARENT
     FIELD_IDS                   # at most 32: they index `seen` and are bits of `repeated`
 
 # One field line: offsets from the first byte of the head. The line itself is

@@ -1,12 +1,38 @@
-"""Who the client is, told to the server: X-Forwarded-*, Forwarded (RFC 7239), X-Request-ID."""
+"""Who the client is, told to the server: X-Forwarded-*, Forwarded (RFC 7239), X-Request-ID; and its trace."""
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from fastlb.http.fields cimport FIELD_FORWARDED, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST, \
-    FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field
+    FIELD_TRACEPARENT, FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field
 from fastlb.http.put cimport put, put_number, put_text
 
 import os
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #define FL_ALL(byte) ((uint64_t)(byte) * 0x0101010101010101ULL)
+    /* True when all n bytes, n being a multiple of 8, are lower-case hex digits and not all of them 0. Eight at a time:
+       a sum has its high bit set when the byte is at or above a bound, and no sum of two such bytes carries. */
+    static inline __attribute__((always_inline)) int fl_hex_id(const char* text, size_t n) {
+        uint64_t bad = 0, any = 0, w;
+        for (size_t i = 0; i < n; i += 8) {
+            memcpy(&w, text + i, 8);
+            uint64_t low = w & FL_ALL(0x7f);
+            uint64_t digit = (low + FL_ALL(0x80 - '0')) & ~(low + FL_ALL(0x80 - '9' - 1));
+            uint64_t letter = (low + FL_ALL(0x80 - 'a')) & ~(low + FL_ALL(0x80 - 'f' - 1));
+            bad |= ~(digit | letter) | w;
+            any |= w ^ FL_ALL('0');
+        }
+        return !(bad & FL_ALL(0x80)) && any;
+    }
+    static inline int fl_hex_digit(char c) {
+        return (unsigned char)(c - '0') <= 9 || (unsigned char)(c - 'a') <= 5;
+    }
+    """
+    bint fl_hex_id(const char* text, size_t n) nogil
+    bint fl_hex_digit(char c) nogil
 
 
 cdef char* put_list(char* o, const char* buf, const RequestHead* h, int field_id) noexcept nogil:
@@ -95,7 +121,52 @@ cdef char* put_identity(char* o, const char* buf, const RequestHead* h, uint32_t
             make_request_id(o)
             o += 32
         o = put_text(o, b"\r\n")
+    if want & 1u << FIELD_TRACEPARENT:
+        o = put_text(o, b"traceparent: 00-")
+        o = put(o, info.trace_id, 32)
+        o[0] = c'-'
+        o = put(o + 1, info.span_id, 16)
+        o = put_text(o, b"-01\r\n") if info.trace_sampled else put_text(o, b"-00\r\n")
     return o
+
+
+# --- traces (https://www.w3.org/TR/trace-context/)
+
+cdef bint valid_traceparent(const char* p, uint32_t n) noexcept nogil:
+    if n < 55 or p[2] != c'-' or p[35] != c'-' or p[52] != c'-':
+        return False
+    if not fl_hex_digit(p[0]) or not fl_hex_digit(p[1]) or (p[0] == c'f' and p[1] == c'f'):
+        return False
+    if n > 55 and ((p[0] == c'0' and p[1] == c'0') or p[55] != c'-'):
+        return False
+    return fl_hex_id(p + 3, 32) and fl_hex_id(p + 36, 16) and fl_hex_digit(p[53]) and fl_hex_digit(p[54])
+
+
+cdef void find_trace(Trace* trace, const RequestHead* h, const char* buf, const char* request_id,
+                     const char* share) noexcept nogil:
+    cdef const Field* f
+    cdef char c
+    if h.seen[<int>FIELD_TRACEPARENT] and not h.repeated >> FIELD_TRACEPARENT & 1:
+        f = &h.fields[h.seen[<int>FIELD_TRACEPARENT] - 1]
+        if valid_traceparent(buf + f.value, f.value_len):
+            trace.at = f.value
+            trace.length = f.value_len
+            c = buf[f.value + 54]
+            trace.sampled = (c & 1) ^ (c >= c'a')
+            return
+    trace.length = 0
+    trace.sampled = share == NULL or memcmp(request_id + 16, share, 16) < 0
+
+
+cdef void tell_trace(ForwardInfo* info, const Trace* trace, const char* buf, const char* request_id,
+                     bint spans) noexcept nogil:
+    if trace.length and not spans:
+        info.trace_id = NULL
+        return
+    info.trace_id = buf + trace.at + 3 if trace.length else request_id
+    info.span_id = request_id + 16
+    info.trace_sampled = trace.sampled
+    info.trace_begun = trace.length == 0
 
 
 # --- request identifiers: a random base a process, and a mixed counter
@@ -130,6 +201,8 @@ cdef void make_request_id(char* out32) noexcept nogil:
     cdef uint64_t high, low
     global id_counter
     id_counter += 0x9E3779B97F4A7C15ULL
+    if id_counter == 0:
+        id_counter = 1                  # the second half is a span's id as well, which must not be 0
     high = mix(id_counter ^ id_base)
     low = mix(id_counter)
     put_hex8(out32, high >> 32)

@@ -22,6 +22,7 @@ cdef class RequestPlan:
         uint32_t drop[2]        # by `trusted`: bit FieldId set = the line is not copied
         uint32_t want           # bit FieldId set = this identity field is written
         NameList names          # further names that rules drop
+        NameList names_begun    # the same where a trace begins
         const char* block       # lines that rules append
         uint32_t block_len
         const char* host        # value that replaces Host; host_len 0 = the client's

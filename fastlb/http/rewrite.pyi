@@ -22,6 +22,9 @@ class RequestPlan:
         https: bool = False,
         port: int = 80,
         request_id: str = "",
+        trace_id: str = "",
+        spans: bool = False,
+        sampled: bool = True,
         repeat: int = 1,
     ) -> bytes: ...
 

@@ -13,7 +13,7 @@ from fastlb._core.span cimport Span
 from fastlb.http.field_match cimport equal_lower, is_listed, lists_token, may_be_listed, next_token, set_names
 from fastlb.http.fields cimport *
 from fastlb.http.http_date cimport HTTP_DATE, http_date
-from fastlb.http.identity cimport put_identity
+from fastlb.http.identity cimport Trace, find_trace, put_identity, tell_trace
 from fastlb.http.put cimport put, put_number, put_text
 from fastlb.http.request_head cimport (
     METHOD_CONNECT,
@@ -31,6 +31,7 @@ from fastlb.http.response_head cimport ResponseHead, parse_response_head, respon
 import array
 
 from fastlb.http.header_rules import compile_chain
+from fastlb.http.identity import request_id as new_request_id
 
 cdef enum:
     REQUEST_EXTRA = 768         # fixed texts, numbers, a made request id: 500 bytes at most
@@ -80,6 +81,7 @@ KNOWN = {
     b"retry-after": FIELD_RETRY_AFTER,
     b"content-type": FIELD_CONTENT_TYPE,
     b"http2-settings": FIELD_HTTP2_SETTINGS,
+    b"traceparent": FIELD_TRACEPARENT,
 }
 
 
@@ -201,7 +203,8 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         bint own_host = False
         bint any_protocol = False
         bint trailers
-        uint32_t want
+        uint32_t want = plan.want
+        const NameList* names = &plan.names
     if h.form == TARGET_AUTHORITY or h.method == METHOD_CONNECT:
         return HEAD_REFUSED
     if cap < request_head_bound(h, plan, info):
@@ -214,6 +217,12 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
     if h.minor == 0:
         # an HTTP/1.0 client cannot receive the 100 that it would bring (RFC 9110 section 10.1.1)
         drop |= 1u << FIELD_EXPECT
+    if info.trace_id == NULL:
+        want &= ~(1u << FIELD_TRACEPARENT)
+    elif want & 1u << FIELD_TRACEPARENT:
+        drop |= 1u << FIELD_TRACEPARENT
+        if info.trace_begun:
+            names = &plan.names_begun
 
     # request line and Host
     run = h.line.off
@@ -241,8 +250,8 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         if (drop & bit
                 or (f.flags & FIELD_HOP and not bit & PROTECTED)
                 or (f.id == FIELD_OTHER
-                    and may_be_listed(&plan.names, f.name_len)
-                    and is_listed(&plan.names, buf + f.name, f.name_len, True))):
+                    and may_be_listed(names, f.name_len)
+                    and is_listed(names, buf + f.name, f.name_len, True))):
             if f.name > run:
                 o = put(o, buf + run, f.name - run)
             run = f[1].name if f + 1 < last else end
@@ -264,7 +273,7 @@ cdef ssize_t write_request_head(char* out, size_t cap, const char* buf, const Re
         if trailers:
             o = put_text(o, b"TE: trailers\r\n")
 
-    want = identity_wanted(h, plan.want, info.trusted)
+    want = identity_wanted(h, want, info.trusted)
     if want:
         o = put_identity(o, buf, h, want, info)
     if plan.block_len:
@@ -391,8 +400,9 @@ cdef class RequestPlan:
             ("x_forwarded_port", FIELD_X_FORWARDED_PORT),
             ("forwarded", FIELD_FORWARDED),
             ("x_request_id", FIELD_X_REQUEST_ID),
+            ("traceparent", FIELD_TRACEPARENT),
         ):
-            if forwarded is not None and getattr(forwarded, attribute) and not mask >> field_id & 1:
+            if forwarded is not None and getattr(forwarded, attribute, False) and not mask >> field_id & 1:
                 wanted |= 1 << field_id
         self.want = wanted
         self.drop[0] = HOP | mask | IDENTITY
@@ -403,16 +413,22 @@ cdef class RequestPlan:
         self.host, self.host_len = <const char*>keep[1], <uint32_t>len(keep[1])
         self.default_host, self.default_host_len = <const char*>keep[2], <uint32_t>len(keep[2])
         set_names(&self.names, <const char*>keep[3], <const char*>keep[4], <uint32_t>len(names))
+        names.append(b"tracestate")
+        keep += pack_names(names)
+        set_names(&self.names_begun, <const char*>keep[5], <const char*>keep[6], <uint32_t>len(names))
         self._keep = tuple(keep)
         if rewrite is not None and (rewrite.strip_prefix or rewrite.replace_prefix or rewrite.set):
             self.rewriter = PathRewriter(rewrite)
 
     def apply(self, bytes head not None, *, str client="", int client_port=0, bint trusted=False, bint https=False,
-              int port=80, str request_id="", int repeat=1):
+              int port=80, str request_id="", str trace_id="", bint spans=False,
+              bint sampled=True, int repeat=1):
         """The head a server would get for the client's `head`: what the engine does, for tools and tests.
 
-        `client` is an address without port, '' for a Unix socket's. The same work is done `repeat` times, for
-        measuring. ValueError when the head is not a whole, acceptable request, or must be refused by this plan.
+        `client` is an address without port, '' for a Unix socket's. Where the plan wants a traceparent a trace goes on,
+        or one begins: `trace_id`, 32 hex digits, and `sampled` are then its own; `spans` as for tell_trace. The same
+        work is done `repeat` times, for measuring. ValueError when the head is not a whole, acceptable request, or must
+        be refused by this plan.
         """
         cdef:
             RequestHead h
@@ -420,6 +436,9 @@ cdef class RequestPlan:
             ForwardInfo info
             bytes address = client.encode("ascii")
             bytes ident = request_id.encode("ascii")
+            bytes made = (trace_id or new_request_id()).encode("ascii")
+            const char* share = NULL
+            Trace trace
             bytearray out
             ssize_t n = 0
             size_t cap
@@ -432,9 +451,17 @@ cdef class RequestPlan:
         info.client_port, info.port = <uint16_t>client_port, <uint16_t>port
         info.trusted, info.https = trusted, https
         info.request_id, info.request_id_len = ident, <uint32_t>len(ident)
+        info.trace_id = NULL
+        if not sampled:
+            share = b"0000000000000000"
+        if len(made) != 32:
+            raise ValueError("a trace id has 32 hex digits")
         cap = request_head_bound(&h, self, &info)
         out = bytearray(cap)
         for _ in range(repeat):
+            if self.want >> FIELD_TRACEPARENT & 1:
+                find_trace(&trace, &h, head, made, share)
+                tell_trace(&info, &trace, head, made, spans)
             n = write_request_head(<char*>out, cap, head, &h, self, &info)
         if n < 0:
             raise ValueError("the request is refused" if n == HEAD_REFUSED else "the head does not fit its own bound")

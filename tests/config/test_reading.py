@@ -178,6 +178,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
         """
         global = { workers = 3, max_connections = 7 }
         log = { access = "./a.log", format = "combined", level = "error" }
+        tracing = { sample = 0.25 }
         admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
         timeouts = { connect = "1s", header = "2s", client = "3s", server = "4s", idle = "5s", tunnel = "6s", \
 queue = "7s", drain = "8s" }
@@ -194,8 +195,9 @@ queue = "7s", drain = "8s" }
         redirect_https = true
         abort_on_close = false
         max_connections = 9
+        explain = "10.1.0.0/16"
         forwarded = { x_forwarded_for = false, x_forwarded_proto = false, x_forwarded_host = true, \
-x_forwarded_port = true, forwarded = true, x_request_id = true, trust = ["10.0.0.0/8", "::1"] }
+x_forwarded_port = true, forwarded = true, x_request_id = true, traceparent = true, trust = ["10.0.0.0/8", "::1"] }
         request_headers = { set = { A = "1" }, add = { B = ["2", "3"], C = "4" }, remove = "D" }
         response_headers = { set = { E = "5" } }
         [[frontends.web.routes]]
@@ -251,10 +253,12 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     times = spec.Timeouts(1, 2, 3, 4, 5, 6, 7, 8)
     assert found.global_ == spec.Global(3, 7)
     assert found.log == spec.Log("./a.log", "combined", "error")
+    assert found.tracing == spec.Tracing(0.25)
+    assert web.explain == ("10.1.0.0/16",)
     assert found.admin == spec.Admin(Address("", 8404), "/run/x", "env:T", True)
     assert web.timeouts == app.timeouts == times
     assert web.limits == spec.Limits(2048, 5, 1024, 3072)
-    assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, ("10.0.0.0/8", "::1/128"))
+    assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, True, ("10.0.0.0/8", "::1/128"))
     assert web.request_headers == spec.HeaderRules(("D",), (("A", "1"),), (("B", "2"), ("B", "3"), ("C", "4")))
     assert web.response_headers == spec.HeaderRules(set=(("E", "5"),))
     assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)

@@ -88,7 +88,8 @@ def test_httplog_variants(path: Path, change: dict[str, Any], expected: bytes) -
 
 
 def test_json_line(path: Path) -> None:
-    line = one(path, "json", SAMPLE | {"request_id": "ab12", "referer": "http://1wt.eu/"} | REASONS)
+    texts = {"request_id": "ab12", "trace_id": "5" * 32, "referer": "http://1wt.eu/"}
+    line = one(path, "json", SAMPLE | texts | REASONS)
     assert json.loads(line) == {
         "time": "2009-02-06T11:14:14.655Z",
         "client": "10.0.1.2",
@@ -121,6 +122,7 @@ def test_json_line(path: Path) -> None:
         "user_agent": "Mozilla/5.0 (X11)",
         "referer": "http://1wt.eu/",
         "request_id": "ab12",
+        "trace_id": "5" * 32,
         "reason": "connection refused",
     }
 
@@ -132,7 +134,7 @@ def test_json_has_null_for_what_never_was_and_leaves_out_what_nobody_sent(path: 
         assert entry[key] is None, key
     for key in ("request_ms", "queue_ms", "connect_ms", "response_ms", "duration_ms"):
         assert entry[key] is None, key
-    assert not {"host", "user_agent", "referer", "request_id", "reason"} & set(entry)
+    assert not {"host", "user_agent", "referer", "request_id", "trace_id", "reason"} & set(entry)
     assert entry["termination"] == "CR--"
 
 
@@ -290,7 +292,7 @@ LARGEST: dict[str, Any] = {
 def longest(filler: bytes) -> dict[str, Any]:
     """Everything as long as it gets, of bytes that are written as `filler`."""
     line = filler * 500 + b" " + filler * 70_000 + b" " + filler * 99
-    return LARGEST | dict.fromkeys(TEXTS, filler * 70_000) | {"line": line}
+    return LARGEST | dict.fromkeys(TEXTS, filler * 70_000) | {"line": line, "trace_id": "f" * 32}
 
 
 @pytest.mark.parametrize("filler", FILLERS)

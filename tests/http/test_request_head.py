@@ -18,7 +18,7 @@ KNOWN = [
     b"Proxy-Connection", b"TE", b"Trailer", b"Proxy-Authenticate", b"Proxy-Authorization", b"X-Forwarded-For",
     b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Port", b"Forwarded", b"X-Request-ID", b"Cookie",
     b"Set-Cookie", b"User-Agent", b"Referer", b"Accept", b"Date", b"Server", b"Retry-After", b"Content-Type",
-    b"HTTP2-Settings", b"Authorization", b"X-Real-IP",
+    b"HTTP2-Settings", b"Authorization", b"X-Real-IP", b"Traceparent",
 ]  # fmt: skip
 
 
