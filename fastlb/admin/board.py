@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
 from fastlb.admin.sampler import Kind, Pace, Sampler, totals_of
+from fastlb.control import counters as c
 from fastlb.control.region import DRAIN, EJECTED, FULL_RAMP, MAINT, UP
 from fastlb.control.server_state import describe
 from fastlb.control.state_book import Standing
@@ -60,6 +61,11 @@ class ServerRow(Row):
     def state(self) -> str:
         """UP, DOWN, EJECTED, DRAIN or MAINT, as of this reading."""
         return describe(self.flags)
+
+    @property
+    def peak(self) -> int:
+        """Most requests in flight at once: the sum of each worker's most, which is an upper bound, within the limit."""
+        return min(self.totals[c.PEAK], self.limit) if self.limit else self.totals[c.PEAK]
 
     @property
     def eligible(self) -> bool:

@@ -177,6 +177,7 @@ def _server(row: ServerRow, region: Region, now: float) -> Cells:
             "qcur": 0,  # waiting requests wait for the backend, not for one of its servers
             "qmax": 0,
             "scur": row.inflight,
+            "smax": row.peak,
             "slim": row.limit or "",
             "status": words.server_status(row),
             "weight": row.effective_weight,

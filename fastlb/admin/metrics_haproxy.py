@@ -112,7 +112,6 @@ def _served(p: str, region: Region) -> list[Family[R]]:
 
     times = ("queue", "connect", "response", "total")
     return [
-        Family(f"{p}max_sessions", "gauge", "Most requests in flight at once.", counter(c.PEAK)),
         Family(f"{p}sessions_total", "counter", "Requests given to it.", counter(c.SELECTED)),
         Family(f"{p}loadbalanced_total", "counter", "Times it was chosen.", counter(c.SELECTED)),
         Family(f"{p}bytes_in_total", "counter", "Bytes of requests.", counter(c.BYTES_IN)),
@@ -148,6 +147,7 @@ def backend_families(region: Region, now: float) -> list[Family[BackendRow]]:
         Family(f"{p}current_queue", "gauge", "Requests waiting for a server.", counter(c.QUEUED)),
         Family(f"{p}max_queue", "gauge", "Most requests waiting at once.", counter(c.QUEUE_PEAK)),
         Family(f"{p}current_sessions", "gauge", "Requests in flight now.", counter(c.CURRENT)),
+        Family(f"{p}max_sessions", "gauge", "Most requests in flight at once.", counter(c.PEAK)),
         *common,
         Family(f"{p}connection_attempts_total", "counter", "Connections opened to servers.",
                lambda row: row.summed(c.CONNECTIONS)),
@@ -180,6 +180,7 @@ def server_families(region: Region, now: float) -> list[Family[ServerRow]]:
         Family(f"{p}status", "gauge", "State of the server.", label="state",
                values=lambda row: one_of(words.SERVER_STATES, words.state_word(row))),
         Family(f"{p}current_sessions", "gauge", "Requests in flight now.", lambda row: row.inflight),
+        Family(f"{p}max_sessions", "gauge", "Most requests in flight at once.", lambda row: row.peak),
         Family(f"{p}limit_sessions", "gauge", "Requests at once allowed.", lambda row: row.limit or None),
         *common,
         Family(f"{p}connection_attempts_total", "counter", "Connections opened.", counter(c.CONNECTIONS)),

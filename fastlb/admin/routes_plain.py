@@ -1,14 +1,16 @@
-"""What other programs read: /healthz, /readyz, /metrics, and HAProxy's CSV under the addresses that its readers use."""
+"""Outside /v1: /healthz, /readyz, /metrics, HAProxy's CSV under the addresses that its readers use, the stats page."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
-from fastlb.admin import csv_stats, metrics
+from fastlb.admin import csv_stats, metrics, page
 from fastlb.admin.board import in_turns
 from fastlb.admin.context import Context, problems
 from fastlb.admin.exposition import OPENMETRICS, TEXT, FilterError, parse_filter, wants_openmetrics
@@ -79,11 +81,33 @@ def router(context: Context) -> APIRouter:
     async def root(request: Request) -> Response:
         return csv() if asks_for_csv(request) else RedirectResponse("/stats")
 
-    @routes.get("/stats", include_in_schema=False)
-    async def stats(request: Request) -> Response:
+    @routes.get("/stats", response_class=HTMLResponse)
+    async def stats(
+        request: Request,
+        backend: Annotated[str, Query(max_length=200)] = "",
+        server: Annotated[str, Query(max_length=200)] = "",
+        q: Annotated[str, Query(max_length=200)] = "",
+        state: Annotated[str, Query(max_length=20)] = "",
+        number: Annotated[int, Query(alias="page", ge=1, le=1000)] = 1,
+        part: Annotated[str, Query(max_length=20)] = "",
+    ) -> Response:
+        """The page for people. `?csv` gives HAProxy's statistics instead."""
         if asks_for_csv(request):
             return csv()
-        raise ApiError(404, "Not yet.")
+        if backend:
+            context.backend(backend)
+        if server:
+            context.server(backend, server)
+        changes = request.scope.get("fastlb.changes", "no")
+        query = page.Query(backend, server, q, state, number)
+
+        async def body() -> AsyncIterator[bytes]:
+            async for piece in page.render(context, query, changes, whole=part != "main"):
+                yield piece.encode()
+                await asyncio.sleep(0)
+
+        headers = {"Content-Security-Policy": page.POLICY}
+        return StreamingResponse(body(), headers=headers, media_type="text/html; charset=utf-8")
 
     return routes
 

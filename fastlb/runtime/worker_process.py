@@ -231,9 +231,9 @@ class WorkerProcess:
             self._applies.clear()
         if not self._leaving or status:
             self._reason = self._reason or ended(status)
-            text = f"worker {self.slot} (pid {self.pid}) {ended(status)}; {held} requests were on it"
-            log.error("%s", text)
-            self._service.events.add("worker", f"worker {self.slot}", text, level="error")
+            text = f"{ended(status)}; {held} requests were on it"
+            log.error("worker %d (pid %d) %s", self.slot, self.pid, text)
+            self._service.events.add("worker", f"worker {self.slot}", f"pid {self.pid} {text}", level="error")
         return ready
 
     def _send_start(self, channel: Channel) -> None:
