@@ -147,6 +147,11 @@ cdef class H1Client(ClientConnection):
                 return
             if self.state == CLIENT_HEAD and self.out != NULL:
                 return              # who does not take the answers there are gets no further ones; _writable goes on
+            if self.state == CLIENT_HEAD and self.inb != NULL and self.partial == NULL:
+                # Requests that were read wait to be served. Reading on would let a client that sends faster than it
+                # can be answered from memory alone (redirects, error pages) fill `inb` without bound.
+                core.reactor.defer(self)
+                return
             if self.state == CLIENT_BODY and self.stream_flags & STREAM_PAUSED:
                 return
             if rounds >= READ_ROUNDS:

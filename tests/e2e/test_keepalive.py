@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from .balancer import Balancers
@@ -217,6 +219,27 @@ def test_pipelining_without_reading_costs_no_memory(balancer: Balancers, size: i
         assert grown < 6_000_000, f"{served} unread answers, memory grew by {grown:,} bytes"
         for _ in range(n):  # and all of them come once they are read
             assert len(client.response().body) == size
+
+
+def test_requests_sent_faster_than_answered_cost_no_memory(balancer: Balancers) -> None:
+    """What the balancer answers itself must not let a client that reads its answers fill memory with requests."""
+    lb = balancer(frontend={"routes": [{"path": "/", "respond": {"status": 204}}]}, log={"access": "off"})
+    client = lb.dial().get("/")
+    client.response()
+    before = lb.memory()
+    highest = 0
+    many = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40_000
+    client.sock.setblocking(False)
+    rest = memoryview(b"")
+    for _ in range(2000):
+        rest = rest or memoryview(many)
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[client.sock.send(rest) :]
+        with contextlib.suppress(BlockingIOError):
+            while client.sock.recv(1_000_000):
+                pass
+        highest = max(highest, lb.memory() - before)
+    assert highest < 6_000_000, f"memory grew by {highest:,} bytes"
 
 
 def test_idle_client_connections_close_without_a_word(balancer: Balancers, origin: Origin) -> None:
