@@ -99,7 +99,8 @@ cdef class ClientConnection(ClientSide):
     cdef void linger(self) noexcept:
         cdef ssize_t n
         while self.stream_flags & STREAM_READABLE:
-            n = self.receive(self.core.rbuf, READ_SIZE)
+            # Past the layer, which has said goodbye already: nobody will read these bytes.
+            n = self.receive_raw(self.core.rbuf, READ_SIZE)
             if n <= 0:
                 if n != IO_AGAIN:
                     self.shut(False)

@@ -15,6 +15,7 @@ cdef class Tls(Layer):
         object outgoing         # ciphertext for the peer
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing
         uint8_t state           # TlsState
+        bint ended              # the peer's close_notify has come
     cdef int _handshake(self, Stream s) noexcept
     cdef int _send_out(self, Stream s) noexcept
     cdef int _encrypt(self, Stream s, const char* p, size_t n) except? -1

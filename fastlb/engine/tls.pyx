@@ -14,9 +14,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
-from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_SIZE
+from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.stream cimport (
-    IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_READABLE)
+    IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_READABLE)
 
 cdef extern from "Python.h":
     enum:
@@ -30,6 +30,7 @@ cdef object ZeroReturn = ssl.SSLZeroReturnError
 cdef enum:
     JOIN_BELOW = 16384          # head and body this short in all go into one record
     SEND_BATCH = 65536          # plaintext encrypted before it is sent; the buffer keeps its largest size for ever
+    REPLIES_MAX = 4194304       # bytes not taken by a peer that makes the layer answer; far above what bodies leave
 
 
 cdef class Tls(Layer):
@@ -39,8 +40,12 @@ cdef class Tls(Layer):
         cdef Core core = s.core
         cdef ssize_t got
         cdef int done
+        cdef int rounds = 0
         if self.state == TLS_BROKEN:
             return IO_ERROR
+        if self.ended:
+            s.stream_flags &= ~STREAM_READABLE
+            return IO_EOF
         try:
             while True:
                 if self.state == TLS_HANDSHAKE:
@@ -49,18 +54,28 @@ cdef class Tls(Layer):
                         self.state = TLS_BROKEN
                         s.stream_flags &= ~STREAM_READABLE
                         return IO_ERROR
+                    if done > 0:
+                        continue            # the first request may have come together with the client's Finished
                 elif self.incoming.pending or self.session.pending():
                     got = self._decrypt(core, buf, n)
                     if self.outgoing.pending and self._send_out(s) == SENT_ERROR:
                         return IO_ERROR
                     if got > 0:
                         # More may be waiting in the buffers where the kernel has none.
-                        if self.incoming.pending or self.session.pending():
+                        if self.ended or self.incoming.pending or self.session.pending():
                             s.stream_flags |= STREAM_READABLE
                         return got
                     if got == 0:
                         s.stream_flags &= ~STREAM_READABLE
                         return IO_EOF
+                if s.out_bytes > REPLIES_MAX:
+                    return IO_ERROR         # it asks for new keys again and again and takes none
+                if rounds >= READ_ROUNDS:
+                    # Records that hold no plaintext may come without end: others get their turn.
+                    if s.stream_flags & STREAM_READABLE:
+                        core.reactor.defer(s)
+                    return IO_AGAIN
+                rounds += 1
                 got = s.receive_raw(core.cbuf, CIPHER_SIZE)
                 if got == IO_EOF:
                     # A peer that ends without close_notify: message framing above says whether something is missing.
@@ -84,6 +99,7 @@ cdef class Tls(Layer):
                 else:
                     got = self.session.read(n - total, PyMemoryView_FromMemory(buf + total, n - total, PyBUF_WRITE))
                 if got == 0:
+                    self.ended = True   # told by the next call when plaintext came before it
                     break
                 total += got
                 if not (self.incoming.pending or self.session.pending()):
@@ -92,6 +108,7 @@ cdef class Tls(Layer):
         except WantRead:
             return total if total else -1
         except ZeroReturn:
+            self.ended = True
             return total
 
     cdef int _handshake(self, Stream s) noexcept:

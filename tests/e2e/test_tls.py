@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -172,3 +173,52 @@ def test_clients_that_leave_in_the_handshake_leave_nothing(secure: Balancer) -> 
         with socket.create_connection(secure.address, timeout=PATIENCE) as s:
             s.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
     wait_until(lambda: secure.descriptors() <= before, what="the descriptors of clients that left")
+
+
+def test_a_refused_upload_is_read_away(balancer: Balancers, origin: Origin, certificates: Path) -> None:
+    """Closing over unread bytes is answered with a reset, which can destroy the answer on its way."""
+    listen = {"address": f"127.0.0.1:{free_port()}", "tls": {"cert": str(certificates)}}
+    lb = balancer(origin, frontend={"listen": [listen]}, limits={"body": 10})
+    with connect(lb) as s:
+        s.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n" + b"x" * 500_000)
+        assert read_all(s).startswith(b"HTTP/1.1 413")
+        with socket.socket(fileno=s.detach()) as plain:
+            plain.settimeout(PATIENCE)
+            assert plain.recv(1) == b""
+            for _ in range(20):  # the rest of the upload meets no reset
+                plain.sendall(b"x" * 1000)
+
+
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_a_request_together_with_the_end_of_the_handshake(secure: Balancer, server: Origin, goodbye: bool) -> None:
+    """The client's Finished, a request and perhaps close_notify in the same bytes: answered, then the end is seen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing)
+    with socket.create_connection(secure.address, timeout=PATIENCE) as plain:
+        while True:
+            try:
+                session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(65536))
+        session.write(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        if goodbye:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                session.unwrap()
+        plain.sendall(outgoing.read())
+        wire = server.accept()
+        assert wire.request().target == "/first"
+        wire.answer(b"ok")
+        if goodbye:
+            while plain.recv(65536):
+                pass
+        else:
+            while True:
+                incoming.write(plain.recv(65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    assert session.read().endswith(b"ok")
+                    break
