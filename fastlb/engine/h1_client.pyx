@@ -91,7 +91,8 @@ cdef class H1Client(ClientConnection):
         elif e is not None:
             e.client_timed_out()
         else:
-            self.shut(False)
+            # FIN with part of the last answer unsent would pass for its end where only the end delimits it.
+            self.shut(self.state == CLIENT_FLUSH and self.out != NULL)
 
     cdef void _writable(self) noexcept:
         cdef Exchange e = self.exchange
@@ -104,12 +105,17 @@ cdef class H1Client(ClientConnection):
             return
         if sent == SENT_ERROR:
             self.gone()
+        elif self.state == CLIENT_LINGER:
+            return                      # a goodbye of the layer's went out: the deadline stays
         elif sent == SENT_ALL:
             if self.state == CLIENT_FLUSH:
                 self.leave()
                 return
             if self.state == CLIENT_HEAD and self.listener.front.idle_ms:
                 set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.listener.front.idle_ms)
+            elif self.state == CLIENT_BODY and not self.stream_flags & STREAM_PAUSED and self.front.client_ms:
+                # It reads an answer that came early and still owes the rest of its body.
+                set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
             else:
                 clear_deadline(self)
             if e is not None:

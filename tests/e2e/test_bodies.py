@@ -400,6 +400,24 @@ def test_client_that_stops_reading_is_cut(balancer: Balancers, origin: Origin) -
             client.exactly(65536)
 
 
+def test_client_that_owes_its_body_during_an_early_answer_is_cut(balancer: Balancers, origin: Origin) -> None:
+    """Having read what there is of the answer does not excuse it from sending."""
+    lb = balancer(origin, timeouts={"client": "300ms"})
+    client = lb.dial(receive_buffer=8192).send("POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    wire = origin.accept()
+    wire.head()
+    size = 12 * MB
+    wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size + 1}\r\n\r\n")
+    sender = threading.Thread(target=wire.send, args=(b"x" * size,))
+    sender.start()
+    client.head()
+    client.exactly(size)
+    sender.join()
+    with pytest.raises(BrokenOff):
+        client.exactly(1)
+    assert lb.logged("/early").term == "cD--"
+
+
 def test_client_that_reads_slowly_is_not_cut(balancer: Balancers, origin: Origin) -> None:
     """Slower than the time allowed for one block, as long as something moves."""
     lb = balancer(origin, timeouts={"client": "400ms"})
