@@ -113,7 +113,6 @@ cdef class Engine:
             if kept is None or kept[1] is not server:
                 pool_clear(server)
         self.servers = servers
-        self.sweeper.watch(list(backends.values()))
         for name, index, listener in self.listeners:
             if name in frontends:
                 (<Listener>listener).replace(frontends[name], contexts.get((name, index)))

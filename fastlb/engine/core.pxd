@@ -45,5 +45,6 @@ cdef class Core:
         bint draining
         bint closed
         bint queues_waiting     # some backend has exchanges waiting
+        list waiting            # Backends with exchanges in their queue, of earlier snapshots too
         EventHandler sweeper    # serves the queues after the batch
     cdef void defer_queues(self) noexcept

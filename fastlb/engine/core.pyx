@@ -20,6 +20,7 @@ cdef class Core:
         self.reactor = reactor
         self.log = log
         self.reporter = Reporter()
+        self.waiting = []
         self.rbuf = <char*>malloc(READ_SIZE + 64)
         self.obuf = <char*>malloc(HEAD_OUT)
         self.request = <RequestHead*>malloc(sizeof(RequestHead))

@@ -452,6 +452,8 @@ cdef class Exchange(Waiter):
         smaller.end = self.head_len
         if self.core.request_base == c.data:
             self.core.request_base = smaller.data
+        elif self.core.request_base == smaller.data:
+            self.core.request_base = NULL       # what `request` describes was there before and is gone
         self.saved = smaller
         chunk_free(c)
 

@@ -34,23 +34,18 @@ cdef class QueueSweeper(EventHandler):
     def __init__(self, Core core not None):
         self.core = core
         self.fd = -1
-        self.backends = []
-
-    def watch(self, list backends):
-        """The backends of the snapshot in force; earlier ones are kept while somebody waits in them."""
-        cdef Backend b
-        kept = [b for b in self.backends if b.queue.count and b not in backends]
-        self.backends = kept + backends
 
     cdef bint sweep(self) noexcept:
         cdef Backend b
-        cdef bint waiting = False
-        for b in self.backends:
-            if b.queue.first != NULL:
-                serve_queue(b)
-                if b.queue.first != NULL:
-                    waiting = True
-        return waiting
+        cdef list waiting = self.core.waiting
+        # Who queues meanwhile joins the new list. An exchange may come to wait at a backend of a snapshot that was
+        # replaced since it began, so the snapshot in force does not tell where somebody waits.
+        self.core.waiting = []
+        for b in waiting:
+            serve_queue(b)
+            if b.queue.first != NULL and b not in self.core.waiting:
+                self.core.waiting.append(b)
+        return len(self.core.waiting) > 0
 
     cdef void on_deferred(self) noexcept:
         self.on_timer()
