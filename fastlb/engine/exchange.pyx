@@ -334,6 +334,8 @@ cdef class Exchange(Waiter):
         self.queueing = True
         self.queue_ahead = b.queue.count
         b.queue.push(self)
+        if b not in self.core.waiting:
+            self.core.waiting.append(b)
         count_up(b.counters, COUNT_QUEUED, COUNT_QUEUE_PEAK)
         self.core.defer_queues()
         if c is not None and b.queue_ms:

@@ -308,6 +308,8 @@ cdef class H1Client(ClientConnection):
             self.state = CLIENT_WAIT
             if rest:
                 self.keep_input(p + head_len, rest)
+                if self.state == CLIENT_CLOSED:
+                    return
             e.start(self, p, head_len, 0, True)
             return
         if h.framing == FRAMING_LENGTH:
@@ -330,6 +332,8 @@ cdef class H1Client(ClientConnection):
         if whole:
             self.state = CLIENT_WAIT
             self.keep_input(p + head_len + used, rest - used)
+            if self.state == CLIENT_CLOSED:
+                return
         else:
             # Until a server is connected nothing more is read; Exchange.connected resumes.
             self.stream_flags |= STREAM_PAUSED

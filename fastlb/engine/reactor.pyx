@@ -10,13 +10,15 @@ further out, which a busy connection does all the time, only stores a number; th
 slot it is in comes round.
 """
 
+import os
+
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from fastlb._core.net cimport errno
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 from fastlb._core.net cimport (
-    CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
     TFD_TIMER_ABSTIME, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, itimerspec, read,
     timerfd_create, timerfd_settime, timespec)
 
@@ -28,6 +30,16 @@ cdef extern from *:
 
 cdef enum:
     BATCH = 256
+
+cdef bint _forked = False       # this process has forked a child that may live on with copies of its descriptors
+
+
+def _note_fork():
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_parent=_note_fork)
 
 
 cdef class EventHandler:
@@ -167,7 +179,10 @@ cdef class Reactor:
             self._unlink(h)
         h.deadline = 0
         if h.handler_flags & HANDLER_REGISTERED:
-            # The caller closes the descriptor at once, which takes it out of the epoll set without a call of ours.
+            # The caller closes the descriptor at once, which takes it out of the epoll set without a call of ours,
+            # unless a forked child holds a copy: then events would go on to arrive for a handler that is gone.
+            if _forked and h.fd >= 0:
+                epoll_ctl(self.ep, EPOLL_CTL_DEL, h.fd, NULL)
             self.retire(<PyObject*>h)
 
     cdef void retire(self, PyObject* o) noexcept:
@@ -199,6 +214,8 @@ cdef class Reactor:
 
     cdef void arm(self, EventHandler h, uint64_t deadline_ms) noexcept:
         cdef uint64_t tick = (deadline_ms >> WHEEL_SHIFT) + 1
+        if h.handler_flags & HANDLER_CLOSED:
+            return              # the wheel holds no references: it would meet the handler after its release
         h.deadline = deadline_ms
         if tick <= self.tick:
             tick = self.tick + 1
