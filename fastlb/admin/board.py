@@ -16,7 +16,7 @@ from fastlb.control import counters as c
 from fastlb.control.region import DRAIN, EJECTED, FULL_RAMP, MAINT, UP
 from fastlb.control.server_state import describe
 from fastlb.control.state_book import Standing
-from fastlb.runtime.extras import CheckStatus, Running
+from fastlb.runtime.extras import AgentStatus, CheckStatus, Running
 from fastlb.spec import Backend, Frontend, Server
 
 BATCH = 256  # servers that are read, or written out, before others get their turn
@@ -55,6 +55,7 @@ class ServerRow(Row):
     inflight: int
     standing: Standing
     check: CheckStatus | None  # None: not checked
+    agent: AgentStatus | None  # None: has none
     pool_limit: int  # idle connections kept over all workers
 
     @property
@@ -161,6 +162,7 @@ class Board:
             region.inflight(index),
             service.book.server(backend.name, server),
             service.monitor.status(backend.name, server),
+            service.monitor.agent(backend.name, server),
             backend.pool.size * max(service.workers, 1),
         )
 

@@ -220,6 +220,22 @@ def _server(row: ServerRow, region: Region, now: float) -> Cells:
                 "check_duration": round(status.last.duration * 1000),
                 "last_chk": words.check_text(status.last),
             }
+    if row.agent is not None:
+        last = row.agent.last
+        word = words.agent_word(row.agent)
+        cells |= {
+            "agent_status": word,
+            "agent_desc": words.DESCRIPTIONS[word],
+            "agent_rise": 1,
+            "agent_fall": 1,
+            "agent_health": int(not row.agent.down),
+        }
+        if last is not None:
+            cells |= {
+                "agent_code": last.code or "",
+                "agent_duration": round(last.duration * 1000),
+                "last_agt": words.check_text(last),
+            }
     return cells
 
 

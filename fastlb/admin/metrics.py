@@ -89,6 +89,8 @@ def frontend_families(region: Region) -> list[AnyFamily[FrontendRow]]:
         Family(f"{p}_received_bytes_total", "counter", "Bytes of requests.", counter(c.BYTES_IN)),
         Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT)),
         Family(f"{p}_bad_requests_total", "counter", "Requests refused as wrong.", counter(c.BAD_REQUESTS)),
+        Family(f"{p}_denied_requests_total", "counter", "Requests denied by a rule or a rate limit.",
+               counter(c.DENIED)),
         Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
         Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
                counter(c.INTERCEPTED)),

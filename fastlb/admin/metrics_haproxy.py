@@ -1,7 +1,7 @@
 """The metrics of HAProxy's own exporter that fastlb can fill, under the same names and labels.
 
 Names and types: https://docs.haproxy.org/dev/configuration.html (section on the Prometheus exporter) and its
-addons/promex. What fastlb has no figure for is left out rather than shown as 0: TLS, compression, caches, agents.
+addons/promex. What fastlb has no figure for is left out rather than shown as 0: compression, caches and the like.
 """
 
 from __future__ import annotations
@@ -199,6 +199,12 @@ def server_families(region: Region, now: float) -> list[Family[ServerRow]]:
                lambda row: row.check.last.duration if row.check and row.check.last else None),
         Family(f"{p}check_failures_total", "counter", "Failed health checks.",
                lambda row: row.check.failed if row.check else None),
+        Family(f"{p}agent_status", "gauge", "Result of the last question to the agent.", label="state",
+               values=lambda row: one_of(words.CHECK_WORDS, words.agent_word(row.agent)) if row.agent else ()),
+        Family(f"{p}agent_code", "gauge", "Status of the last answer of the agent.",
+               lambda row: row.agent.last.code or None if row.agent and row.agent.last else None),
+        Family(f"{p}agent_duration_seconds", "gauge", "Duration of the last question to the agent.",
+               lambda row: row.agent.last.duration if row.agent and row.agent.last else None),
         Family(f"{p}check_up_down_total", "counter", "Times it went down.", lambda row: row.standing.downs),
         Family(f"{p}check_last_change_seconds", "gauge", "Seconds since it went up or down.",
                lambda row: round(now - (row.standing.turned or row.standing.since))),

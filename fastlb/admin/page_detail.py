@@ -158,6 +158,10 @@ def _health(row: ServerRow, now: float) -> str:
                     f"{f.text(words.check_text(status.last_failure))}, {f.age(now - status.last_failure_at)} ago",
                 )
             )
+    if row.agent is not None:
+        last = row.agent.last
+        said = f": {last.text}" if last and last.text else ""
+        items.append(("Agent", f.text(words.check_text(last) + said) or "not asked yet"))
     items.append(("Went down", f"{f.count(row.standing.downs)} times"))
     items.append(("Was down for", f.age(row.standing.downtime(now))))
     return facts("Health", items)

@@ -282,5 +282,11 @@ def check_text(row: ServerRow) -> str:
     check = row.backend.health_check
     if check is None:
         return "not checked"
-    what = f"{check.method} {check.path}" if check.type == "http" else "connect"
-    return f"{what} every {check.interval:g} s, rise {check.rise}, fall {check.fall}"
+    if check.type == "http":
+        what = f"{check.method} {check.path.partition('?')[0]}"  # everybody may read this
+    elif check.type == "tcp":
+        what = "send and receive" if check.send or check.receive else "connect"
+    else:
+        what = check.command[0] if check.command else check.type
+    tls = " over TLS" if check.tls is not None else ""
+    return f"{what}{tls} every {check.interval:g} s, rise {check.rise}, fall {check.fall}"

@@ -92,6 +92,15 @@ class CheckView(TypedDict):
     last_failure_at: datetime | None
 
 
+class AgentView(TypedDict):
+    """What the server's agent says."""
+
+    status: Annotated[str, Field(description="HAProxy's word for the last attempt to ask it; INI before the first.")]
+    duration: float
+    line: Annotated[str, Field(description="What it said last.")]
+    down: Annotated[bool, Field(description="It says that the server is down.")]
+
+
 class ServerView(Common):
     backend: str
     address: str
@@ -108,6 +117,7 @@ class ServerView(Common):
     downs: Annotated[int, Field(description="Times it went down.")]
     downtime: float
     check: CheckView | None
+    agent: AgentView | None
 
 
 class BackendView(Common):

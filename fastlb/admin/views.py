@@ -8,6 +8,7 @@ from fastlb.admin import words
 from fastlb.admin.board import BackendRow, FrontendRow, Row, ServerRow
 from fastlb.admin.metrics_haproxy import CODES
 from fastlb.admin.shapes import (
+    AgentView,
     AnswerView,
     BackendView,
     ChangeView,
@@ -129,6 +130,19 @@ def _check_view(row: ServerRow) -> CheckView | None:
     }
 
 
+def _agent_view(row: ServerRow) -> AgentView | None:
+    status = row.agent
+    if status is None:
+        return None
+    last = status.last
+    return {
+        "status": words.agent_word(status),
+        "duration": last.duration if last else 0.0,
+        "line": last.text if last else "",
+        "down": status.down,
+    }
+
+
 def server_view(row: ServerRow, region: Region, now: float, *, history: bool = False) -> ServerView:
     standing = row.standing
     return {
@@ -148,6 +162,7 @@ def server_view(row: ServerRow, region: Region, now: float, *, history: bool = F
         "downs": standing.downs,
         "downtime": standing.downtime(now),
         "check": _check_view(row),
+        "agent": _agent_view(row),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlb.admin.board import BackendRow, ServerRow
-from fastlb.runtime.extras import CheckStatus, CheckVerdict, CheckWord
+from fastlb.runtime.extras import AgentStatus, CheckStatus, CheckVerdict, CheckWord
 from fastlb.spec import HealthCheck
 
 # check_desc of HAProxy's statistics
@@ -69,6 +69,11 @@ def backend_status(row: BackendRow) -> str:
 
 def check_word(status: CheckStatus) -> str:
     """check_status: how the last check ended, INI before the first."""
+    return status.last.word.value if status.last is not None else "INI"
+
+
+def agent_word(status: AgentStatus) -> str:
+    """agent_status: how the last attempt to ask the agent ended, INI before the first."""
     return status.last.word.value if status.last is not None else "INI"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 # What extras need of the health checks, handed on: they import nothing below the runtime but control and spec.
+from fastlb.health.agent import AgentStatus
 from fastlb.health.monitor import Status as CheckStatus
 from fastlb.health.verdict import Verdict as CheckVerdict
 from fastlb.health.verdict import Word as CheckWord
@@ -75,6 +76,7 @@ ExtraFactory = Callable[[Running], Extra]
 
 
 __all__ = [
+    "AgentStatus",
     "CheckStatus",
     "CheckVerdict",
     "CheckWord",

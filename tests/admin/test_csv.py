@@ -18,7 +18,7 @@ from fastlb.admin.csv_stats import COLUMNS
 from fastlb.control import counters as c
 from fastlb.control.region import DRAIN, MAINT, UP
 from fastlb.health.verdict import Verdict, Word
-from fastlb.runtime.extras import CheckStatus
+from fastlb.runtime.extras import AgentStatus, CheckStatus
 from fastlb.spec import HealthCheck
 from tests.admin.conftest import Origins, Start
 from tests.admin.inside import inside, make_backend, make_spec
@@ -166,6 +166,30 @@ def test_states_in_haproxys_words() -> None:
             assert (points["BACKEND"]["act"], points["BACKEND"]["weight"]) == (4, 4)
 
     statuses: dict[str, CheckStatus | None] = {}
+    asyncio.run(main())
+
+
+def test_what_agents_say() -> None:
+    async def main() -> None:
+        async with inside(make_spec(make_backend("app", 3))) as lb:
+            said = {
+                "s0": AgentStatus(Verdict(Word.L7OK, "", 0, 0.002, "up 50%"), None, False),
+                "s1": AgentStatus(Verdict(Word.L4CON, "Connection refused", 0, 0.0), None, True),
+            }
+            lb.service.monitor.agent = lambda name, server: said.get(server.name)  # type: ignore[method-assign]
+            points = {p.tags["sv"]: p.fields for p in telegraf(await lb.text("/stats;csv"))}
+            assert points["s0"]["agent_status"] == "L7OK"
+            assert (points["s0"]["agent_duration"], points["s0"]["agent_health"]) == ("2", "1")
+            assert (points["s1"]["agent_desc"], points["s1"]["agent_health"]) == ("Layer4 connection problem", "0")
+            assert points["s1"]["last_agt"] == "L4CON: Connection refused in 0ms"
+            assert "agent_status" not in points["s2"]
+            view = await lb.json("/v1/backends/app/servers/s0")
+            assert view["agent"] == {"status": "L7OK", "duration": 0.002, "line": "up 50%", "down": False}
+            metrics = await lb.text("/metrics?metrics=haproxy_server_agent_status")
+            assert 'haproxy_server_agent_status{proxy="app",server="s1",state="L4CON"} 1' in metrics
+            assert 'server="s2"' not in metrics
+            assert "up 50%" in await lb.text("/stats?backend=app&server=s0")
+
     asyncio.run(main())
 
 
