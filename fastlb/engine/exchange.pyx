@@ -287,7 +287,9 @@ cdef class Exchange(Waiter):
         # After a kept-alive connection broke, only a new one tells whether the server is there.
         if self.attempts == 1:
             p = pool_take(s)
-            while p != NULL and not method_idempotent(self.method) and not (<ServerSide>p).alive():
+            # What could not be sent a second time takes no connection that its server has closed already.
+            while (p != NULL and not (self.request_done and method_idempotent(self.method))
+                    and not (<ServerSide>p).alive()):
                 (<ServerSide>p).cancel()
                 p = pool_take(s)
         self.reused = p != NULL

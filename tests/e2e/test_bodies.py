@@ -437,6 +437,38 @@ def test_client_that_reads_slowly_is_not_cut(balancer: Balancers, origin: Origin
     sender.join()
 
 
+def test_a_pause_of_the_client_is_not_the_servers(balancer: Balancers, origin: Origin) -> None:
+    lb = balancer(origin, timeouts={"server": "200ms", "client": "10s"})
+    client = lb.dial(receive_buffer=8192).get("/x")
+    wire, _ = origin.request()
+    size = 20 * MB
+    sender = threading.Thread(target=wire.answer, args=(b"x" * size,))
+    sender.start()
+    client.head()
+    sender.join(0.7)
+    assert sender.is_alive()
+    assert len(client.exactly(size)) == size
+    sender.join()
+
+
+def test_a_pause_of_the_server_is_not_the_clients(balancer: Balancers) -> None:
+    origin = Origin(receive_buffer=8192)
+    lb = balancer(origin, timeouts={"server": "10s", "client": "200ms"})
+    size = 20 * MB
+    client = lb.dial().send(f"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")
+    wire = origin.accept()
+    wire.head()
+    sender = threading.Thread(target=client.send, args=(b"x" * size,))
+    sender.start()
+    sender.join(0.7)
+    assert sender.is_alive()
+    assert len(wire.exactly(size)) == size
+    sender.join()
+    wire.silent(0.4)  # thinking about it
+    wire.answer("ok")
+    assert client.response().text == "ok"
+
+
 def test_no_timeouts_at_all(balancer: Balancers, origin: Origin) -> None:
     """0 means never: a reader that pauses and an idle connection live on."""
     never = dict.fromkeys(("connect", "header", "client", "server", "idle", "tunnel", "queue"), 0)

@@ -166,6 +166,21 @@ def test_stale_connection_goes_to_another_server_first(balancer: Balancers, orig
     assert lb.logged("/stale").retries == "+1"
 
 
+def test_long_upload_avoids_a_connection_that_is_closed_already(balancer: Balancers, origin: Origin) -> None:
+    lb = balancer(origin)
+    for i in range(10):
+        client, server = kept(lb, origin)
+        server.close()
+        client.send(f"PUT /put{i} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+        server = origin.accept()
+        assert server.head().method == "PUT"
+        client.send("def")
+        assert server.exactly(6) == b"abcdef"
+        server.answer("ok", "Connection: close")
+        assert client.response().text == "ok"
+        client.close()
+
+
 @pytest.mark.parametrize("reused", [True, False])
 def test_post_is_not_sent_twice(balancer: Balancers, origin: Origin, reused: bool) -> None:
     other = Origin()

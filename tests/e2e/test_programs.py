@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import Program, free_port, need, wait_until
+from tests.helpers import SLOWNESS, Program, free_port, need, wait_until
 
 from .balancer import Balancer, Balancers, Logged
 
@@ -22,7 +22,10 @@ MB = 1_000_000
 def run(*command: str | Path, stdin: Path | None = None, timeout: float = 60) -> str:
     """Output of a program that must succeed."""
     with open(stdin or os.devnull, "rb") as source:
-        ran = subprocess.run(command, stdin=source, capture_output=True, text=True, timeout=timeout, check=False)
+        ran = subprocess.run(
+            command, stdin=source, capture_output=True, text=True, timeout=timeout * SLOWNESS, check=False,
+            env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},  # a sanitizer's, for our own programs
+        )  # fmt: skip
     assert ran.returncode == 0, f"{command[0]} ended with {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
