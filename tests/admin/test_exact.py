@@ -123,7 +123,8 @@ def test_what_a_killed_worker_had_in_flight_is_all_that_may_lack(fastlb: Start, 
     lb = fastlb(*origins.servers)
     clients = load(lb, 8, 400)
     wait_until(lambda: sum(sum(c.got.values()) for c in clients) > 400, what="load")
-    os.kill(lb.workers()[0], signal.SIGKILL)
+    victim = max(lb.api.get("/v1/workers")["workers"], key=lambda worker: worker["connections"])
+    os.kill(victim["pid"], signal.SIGKILL)
     for client in clients:
         client.join()
     seen, broken = sum(total(clients).values()), sum(client.broken for client in clients)
