@@ -5,7 +5,15 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from fastlb import __version__
-from fastlb.admin import problems, routes_actions, routes_config, routes_events, routes_plain, routes_state
+from fastlb.admin import (
+    problems,
+    routes_actions,
+    routes_config,
+    routes_events,
+    routes_explain,
+    routes_plain,
+    routes_state,
+)
 from fastlb.admin.context import Context
 
 ROUTERS = (
@@ -13,6 +21,7 @@ ROUTERS = (
     routes_events.router,
     routes_actions.router,
     routes_config.router,
+    routes_explain.router,
     routes_plain.router,
 )
 

@@ -10,9 +10,11 @@ from fastlb.config.units import format_duration, format_size
 from fastlb.runtime.info import RuntimeInfo, shown
 from fastlb.spec import Backend, Frontend, HealthCheck, Spec
 
-from .output import counted, listing
+from .output import counted, listing, table
 
 T = TypeVar("T", Frontend, Backend)
+
+ROWS = 24  # of a table; the rest is counted
 
 
 def banner(spec: Spec, info: RuntimeInfo) -> str:
@@ -21,11 +23,13 @@ def banner(spec: Spec, info: RuntimeInfo) -> str:
         [
             _headline(info),
             "",
-            *_table(("frontend", "mode", "listens on", "goes to"), [_frontend(f, info) for f in spec.frontends]),
+            *table(
+                ("frontend", "mode", "listens on", "goes to"), [_frontend(f, info) for f in spec.frontends], most=ROWS
+            ),
             "",
-            *_table(("backend", "balance", "servers", "health check"), [_backend(b) for b in spec.backends]),
+            *table(("backend", "balance", "servers", "health check"), [_backend(b) for b in spec.backends], most=ROWS),
             "",
-            *_table(None, _protections(spec, info)),
+            *table(None, _protections(spec, info), most=ROWS),
             "",
         ]
     )
@@ -159,15 +163,3 @@ def _by_owner(owners: Sequence[T], describe: Callable[[T], str], most: int = 6) 
     if len(lines) > most:
         lines[most:] = [f"and {len(lines) - most} more"]
     return lines
-
-
-def _table(head: tuple[str, ...] | None, rows: Sequence[tuple[str, ...]], most: int = 24) -> list[str]:
-    """Columns as wide as needed; rows beyond `most` are counted, not shown. Without rows there is no table."""
-    if not rows:
-        return []
-    lines: list[tuple[str, ...]] = [*([head] if head else []), *rows[:most]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    if len(rows) > most:
-        text.append(f"and {len(rows) - most} more")
-    return text

@@ -9,7 +9,8 @@ import click
 
 from fastlb import __version__
 
-from .parameters import ALGORITHM, LISTEN, SERVER, WORKERS
+from .parameters import ALGORITHM, FIELD, LISTEN, SERVER, WORKERS
+from .place import Ask, place_options
 
 _FILE = click.Path(dir_okay=False, allow_dash=True)
 _COMPLETION = """\
@@ -107,3 +108,33 @@ def schema() -> None:
     from fastlb.config import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@main.command()
+@click.argument("method")
+@click.argument("url")
+@click.option("-H", "--header", "fields", multiple=True, type=FIELD, metavar="'NAME: VALUE'", help="May be repeated.")
+@click.option("--from", "client", default="127.0.0.1", metavar="IP", help="Address of the client, or unix [127.0.0.1].")
+@click.option("--frontend", default="", metavar="NAME", help="Ask this one [that listens where the URL points].")
+@click.option("-c", "--config", "file", type=_FILE, metavar="FILE", help="Ask a file, not a running fastlb.")
+@place_options
+def explain(
+    ask: Ask, method: str, url: str, fields: tuple[tuple[str, str], ...], client: str, frontend: str, file: str | None
+) -> None:
+    """Say what becomes of a request and why; nothing is sent.
+
+    \b
+    fastlb explain GET http://www.example.com/api/users -H 'X-Beta: 1' --from 10.1.2.3
+    fastlb explain GET /api/users -c fastlb.toml
+
+    Shows the frontend and route that match, why earlier routes do not, the rules that run, and the servers with state,
+    load, score and who is picked. The parser, router, rules and balancers are those that carry the traffic.
+    """
+    from . import explain as text
+
+    if file is not None:
+        told = text.offline(file, method, url, fields, client, frontend)
+    else:
+        asked = {"method": method, "url": url, "headers": fields, "client": client, "frontend": frontend}
+        told = ask.send("POST", "/v1/explain", asked)
+    ask.show(told, text.explained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import click
 
@@ -35,6 +35,37 @@ def summary(spec: Spec, warnings: int = 0) -> str:
     if warnings:
         parts.append(counted(warnings, "warning"))
     return ", ".join(parts)
+
+
+def safe(text: str) -> str:
+    """Text of strangers without what a terminal obeys: other than printable characters become \\xNN and the like."""
+    return "".join(ch if ch.isprintable() else ch.encode("unicode_escape").decode() for ch in text)
+
+
+def table(
+    head: Sequence[str] | None, rows: Sequence[Sequence[str]], *, right: Collection[str] = (), most: int = 0
+) -> list[str]:
+    """Columns as wide as needed, those named in `right` aligned there. Cells may be styled.
+
+    Rows beyond `most` (0 = no limit) are counted, not shown. Without rows there is no table.
+    """
+    if not rows:
+        return []
+    shown = rows[:most] if most else rows
+    lines = [*([head] if head else []), *shown]
+    sizes = [[len(click.unstyle(cell)) for cell in line] for line in lines]
+    widths = [max(column) for column in zip(*sizes, strict=True)]
+    to_right = [bool(head) and name in right for name in head or rows[0]]
+    text = []
+    for line, size in zip(lines, sizes, strict=True):
+        cells = [
+            " " * (width - n) + cell if after else cell + " " * (width - n)
+            for cell, n, width, after in zip(line, size, widths, to_right, strict=True)
+        ]
+        text.append("  ".join(cells).rstrip())
+    if len(rows) > len(shown):
+        text.append(f"and {len(rows) - len(shown)} more")
+    return text
 
 
 def plural(number: int, one: str, many: str) -> str:

@@ -41,6 +41,20 @@ class _Algorithm(_Checked):
         return [CompletionItem(name) for name in ALGORITHMS if name.startswith(incomplete) and name != _NEEDS_KEY]
 
 
+class _Field(_ParamType):
+    """'Name: value'."""
+
+    name = "field"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, colon, rest = str(value).partition(":")
+        if not colon or not name.strip():
+            self.fail(f"{value!r}: must be 'Name: value'", param, ctx)
+        return name.strip(), rest.strip()
+
+
 class _Workers(_ParamType):
     name = "workers"
 
@@ -86,3 +100,4 @@ LISTEN = _Checked("address", _listen)
 SERVER = _Checked("address", _server)
 ALGORITHM = _Algorithm("algorithm", _algorithm)
 WORKERS = _Workers()
+FIELD = _Field()

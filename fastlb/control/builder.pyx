@@ -33,6 +33,8 @@ from fastlb.engine.server cimport Server, pool_clear
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
+from fastlb.control.rule_order import header_rules, route_name
+
 cdef enum:
     NO_LIMIT = 0x7fffffff
 
@@ -158,7 +160,7 @@ cdef class Engine:
             members.attach(slot, self.region.server(index), self.region.ledger(self.worker, index), s.backup)
             members.identify(slot, str(s.address))
         members.attach_group(self.region.group(group))
-        selector = make_selector(b.balance.algorithm, _balance_options(b.balance), members)
+        selector = make_selector(b.balance.algorithm, balance_options(b.balance), members)
         backend = Backend(b.name, selector, made)
         backend.connector = H1Connector()
         backend.counters = self.region.group_counters(self.worker, group)
@@ -168,11 +170,7 @@ cdef class Engine:
         backend.tunnel_ms = milliseconds(b.timeouts.tunnel)
         backend.retries = b.retries
         backend.max_queue = b.max_queue
-        kind, _, name = b.balance.key.partition(":")
-        backend.key_kind = _KEY_KINDS[kind]
-        if b.balance.algorithm == "ip_hash":
-            backend.key_kind = KEY_IP
-        backend.key_name = (name.lower() if kind == "header" else name).encode()
+        backend.key_kind, backend.key_name = hash_key(b.balance)
         return backend
 
     def _server(self, s, pool):
@@ -221,11 +219,9 @@ cdef class Engine:
     def _action(self, f, route, spec, dict backends):
         cdef Action action = Action()
         name = f.backend if route is None else route.backend
-        chain = [f.request_headers]
-        answers = [f.response_headers]
+        b = next(b for b in spec.backends if b.name == name) if name else None
+        chain, answers = header_rules(f, route, b)
         if route is not None:
-            chain.append(route.request_headers)
-            answers.append(route.response_headers)
             if route.redirect is not None:
                 action.redirect = Redirect(route.redirect.location, route.redirect.status, answers)
             if route.respond is not None:
@@ -243,9 +239,6 @@ cdef class Engine:
             ], self.region)
         if name:
             action.backend = backends[name]
-            b = next(b for b in spec.backends if b.name == name)
-            chain.append(b.request_headers)
-            answers.append(b.response_headers)
             action.request_plan = RequestPlan(chain, f.forwarded, None if route is None else route.rewrite)
             action.response_plan = ResponsePlan(answers)
         return action
@@ -357,14 +350,15 @@ cdef class Engine:
         }
 
 
-def route_name(frontend, index):
-    """What people call a route: its name, else its place from 1; 'default' behind the last."""
-    if index >= len(frontend.routes):
-        return "default"
-    return frontend.routes[index].name or str(index + 1)
+def hash_key(balance):
+    """What a hash algorithm hashes: a kind of find_key, and the name of the header, cookie or parameter."""
+    kind, _, name = balance.key.partition(":")
+    if balance.algorithm == "ip_hash":
+        kind = "ip"
+    return _KEY_KINDS[kind], (name.lower() if kind == "header" else name).encode()
 
 
-def _balance_options(balance):
+def balance_options(balance):
     """Options of the algorithm as `make_selector` knows them."""
     options = {"panic_threshold": balance.panic_threshold}
     if balance.algorithm == "consistent_hash":

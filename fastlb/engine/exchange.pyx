@@ -33,7 +33,7 @@ from fastlb.http.canned cimport canned_head, wants_json, write_canned
 from fastlb.http.fields cimport (
     FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT)
 from fastlb.http.request_head cimport (
-    METHOD_CONNECT, METHOD_HEAD, RequestHead, first_field, method_idempotent, parse_request_head, request_head_reset)
+    METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
 from fastlb.http.identity cimport find_trace, make_request_id, tell_trace
 from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
 

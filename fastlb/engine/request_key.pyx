@@ -2,8 +2,10 @@
 
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
-from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6
-from fastlb.http.fields cimport FIELD_COOKIE, Field
+from fastlb._core.net cimport AF_INET, AF_INET6, sockaddr_in, sockaddr_in6, sockaddr_storage
+from fastlb.engine.networks cimport fill_address
+from fastlb.http.fields cimport FIELD_COOKIE, MAX_FIELDS, Field, HeadLimits
+from fastlb.http.request_head cimport parse_request_head, request_head_reset
 
 
 cdef bint same_name(const char* p, const char* lower, size_t n) noexcept:
@@ -76,3 +78,21 @@ cdef const char* find_key(int kind, const char* name, size_t name_len, const Req
             n[0] = f.value_len
             return base + f.value
     return NULL
+
+
+def key_of_head(int kind, bytes name not None, bytes head not None, str client="unix"):
+    """(key, whether it is a packed address) of a whole request head, or None. For tools; ValueError for no head."""
+    cdef RequestHead h
+    cdef HeadLimits limits
+    cdef sockaddr_storage storage
+    cdef const char* found
+    cdef size_t n = 0
+    if kind == KEY_NONE:
+        return None
+    limits.bytes, limits.count, limits.uri = 1 << 20, MAX_FIELDS, 1 << 20
+    request_head_reset(&h)
+    if parse_request_head(&h, head, <uint32_t>len(head), &limits) <= 0:
+        raise ValueError("not a request head")
+    fill_address(&storage, client)
+    found = find_key(kind, name, len(name), &h, head, <const sockaddr*>&storage, &n)
+    return None if found == NULL else (found[:n], kind == KEY_IP)

@@ -56,18 +56,6 @@ ctypedef struct RequestHead:
 cdef void request_head_reset(RequestHead* h) noexcept nogil
 # > 0: complete, the head's length; PARSE_MORE; PARSE_ERROR with h.status and h.reason. O(new bytes).
 cdef int parse_request_head(RequestHead* h, const char* buf, uint32_t n, const HeadLimits* limits) noexcept nogil
-# The value of the first field of that FieldId; empty when there is none.
-cdef inline Span first_field(const RequestHead* h, int field_id) noexcept nogil:
-    cdef Span s
-    cdef const Field* f
-    s.off = 0
-    s.len = 0
-    if h.seen[field_id]:
-        f = &h.fields[h.seen[field_id] - 1]
-        s.off = f.value
-        s.len = f.value_len
-    return s
-
 # Bytes of the struct that a copy must take to be able to go on.
 cdef size_t request_head_size(const RequestHead* h) noexcept nogil
 # Safe and idempotent by RFC 9110 section 9.2.2 (GET HEAD OPTIONS TRACE PUT DELETE).

@@ -1,0 +1,3 @@
+"""Types of the compiled module; documentation is in request_key.pyx."""
+
+def key_of_head(kind: int, name: bytes, head: bytes, client: str = "unix") -> tuple[bytes, bool] | None: ...
