@@ -113,6 +113,7 @@ cdef class Engine:
         for key, (_, server) in self.servers.items():
             kept = servers.get(key)
             if kept is None or kept[1] is not server:
+                (<Server>server).retired = True
                 pool_clear(server)
         self.servers = servers
         for name, index, listener in self.listeners:

@@ -70,3 +70,15 @@ cdef Chunk* chunk_grow(Chunk* c, size_t need) noexcept nogil:
     bigger.end = used
     chunk_free(c)
     return bigger
+
+
+cdef Chunk* chunk_cut(Chunk* c, uint32_t keep) noexcept nogil:
+    cdef Chunk* smaller
+    if c.cap > 4096 and keep <= c.cap // 4:
+        smaller = chunk_new(keep)
+        if smaller != NULL:
+            memcpy(smaller.data, c.data, keep)
+            chunk_free(c)
+            c = smaller
+    c.end = keep
+    return c

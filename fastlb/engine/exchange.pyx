@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
 from fastlb._core.net cimport sockaddr
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.buffer cimport chunk_free, chunk_new
+from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_new
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, Verdict,
@@ -287,9 +287,10 @@ cdef class Exchange(Waiter):
         # After a kept-alive connection broke, only a new one tells whether the server is there.
         if self.attempts == 1:
             p = pool_take(s)
-            # What could not be sent a second time takes no connection that its server has closed already.
-            while (p != NULL and not (self.request_done and method_idempotent(self.method))
-                    and not (<ServerSide>p).alive()):
+            # One with an event still to come in this batch is closed, or has bytes that nobody asked for. What could
+            # not be sent a second time takes no connection that its server has closed already.
+            while p != NULL and ((<ServerSide>p).ready or (not (self.request_done and method_idempotent(self.method))
+                                                           and not (<ServerSide>p).alive())):
                 (<ServerSide>p).cancel()
                 p = pool_take(s)
         self.reused = p != NULL
@@ -442,24 +443,14 @@ cdef class Exchange(Waiter):
 
     cdef void trim(self) noexcept:
         """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
-        cdef Chunk* smaller
-        cdef Chunk* c = self.saved
+        cdef const char* before = self.saved.data
         if method_idempotent(self.method) and self._replayable():
             return
         self.body_len = 0
-        if c.cap <= 4096:
-            return
-        smaller = chunk_new(self.head_len)
-        if smaller == NULL:
-            return
-        memcpy(smaller.data, c.data, self.head_len)
-        smaller.end = self.head_len
-        if self.core.request_base == c.data:
-            self.core.request_base = smaller.data
-        elif self.core.request_base == smaller.data:
-            self.core.request_base = NULL       # what `request` describes was there before and is gone
-        self.saved = smaller
-        chunk_free(c)
+        self.saved = chunk_cut(self.saved, self.head_len)
+        if self.saved.data != before:
+            # What `request` describes has moved, or was in the new place before and is gone.
+            self.core.request_base = self.saved.data if self.core.request_base == before else NULL
 
     cdef bint _replayable(self) noexcept:
         # All of the request is in `saved`: none of it went to the server only.

@@ -420,7 +420,7 @@ cdef class H1Upstream(ServerSide):
         if (clean and self.keep and e.request_done and self.out == NULL and not self.core.draining
                 and not self.send_failed
                 and not self.stream_flags & (STREAM_EOF | STREAM_READABLE)
-                and s.pool_size
+                and s.pool_size and not s.retired
                 and (s.pool_max_requests == 0 or self.uses < s.pool_max_requests)
                 and (s.pool_max_age_ms == 0 or now - self.born_ms < s.pool_max_age_ms)):
             self.state = UP_IDLE

@@ -50,7 +50,8 @@ cdef class RateRule:
         self.salt = xxh3_64(<const char*>raw, len(raw))
         self.interval_ns = <uint64_t>max(1.0, 1e9 / rate)
         self.capacity = burst + 1
-        self.tolerance_ns = self.interval_ns * self.capacity
+        # Past a hundred years nothing changes any more, and the sums stay within 64 bits.
+        self.tolerance_ns = <uint64_t>min(float(self.interval_ns) * self.capacity, 3e18)
         self.prefix4 = prefix4
         self.prefix6 = prefix6
         self.dry_run = dry_run

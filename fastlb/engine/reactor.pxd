@@ -17,6 +17,7 @@ cdef class EventHandler:
     cdef:
         int fd
         uint32_t handler_flags
+        uint32_t ready              # events of the batch at hand that it has not been told of yet
         # timer wheel node; owned by the reactor
         PyObject* timer_next
         PyObject** timer_pprev      # NULL = not in the wheel

@@ -119,11 +119,16 @@ cdef class Reactor:
         self.batches += 1
         for i in range(n):
             p = <PyObject*>self.events[i].data.ptr
+            if p != NULL:
+                (<EventHandler>p).ready = self.events[i].events
+        for i in range(n):
+            p = <PyObject*>self.events[i].data.ptr
             if p == NULL:
                 read(self.timer_fd, &expirations, sizeof(expirations))
                 self.armed_tick = 0
                 continue
             h = <EventHandler>p
+            h.ready = 0
             if h.handler_flags & HANDLER_CLOSED:
                 continue
             h.on_events(self.events[i].events)

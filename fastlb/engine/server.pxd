@@ -17,6 +17,7 @@ cdef class Server:
         PyObject* idle_last
         uint32_t idle_count
         uint32_t open_count         # connections of this worker, idle ones included
+        bint retired                # left the configuration: its connections are not kept
         uint32_t pool_size
         uint32_t pool_idle_ms
         uint64_t pool_max_age_ms    # 0 = unlimited

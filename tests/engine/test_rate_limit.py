@@ -68,6 +68,11 @@ def test_it_is_a_token_bucket(rate: int, burst: int, steps: list[int]) -> None:
         assert one.check("k", now / 1000)[0] is oracle.check(now)
 
 
+def test_a_rate_of_years_does_not_wrap() -> None:
+    one = limiter(1 / 86400, 1_000_000)
+    assert all(one.check("k", 1e6)[0] for _ in range(100))
+
+
 def test_keys_and_rules_are_counted_apart() -> None:
     one = limiter(1, 0)
     assert [one.check(k, 1.0)[0] for k in ("a", "b", "a", "b", "c")] == [True, True, False, False, True]
