@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fastlb import spec
@@ -24,6 +25,11 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         global_=spec.Global(
             workers=worker_count(config.global_.workers),
             max_connections=config.global_.max_connections,
+            watch=config.global_.watch,
+            overlay=beside(source, config.global_.overlay),
+            pid_file=config.global_.pid_file,
+            user=config.global_.user,
+            group=config.global_.group,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         tracing=spec.Tracing(sample=config.tracing.sample),
@@ -37,6 +43,11 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         ),
         source=source,
     )
+
+
+def beside(source: str, path: str) -> str:
+    """A path of the configuration file `source`, which is where relative ones begin; '' stays ''."""
+    return str(Path(source).parent / path) if path else ""
 
 
 def worker_count(workers: int | str) -> int:
@@ -167,6 +178,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
                 weight=server.weight,
                 backup=server.backup,
                 max_connections=server.max_connections,
+                state=spec.ServerState(server.state),
             )
             for server_name, server in zip(server_names(table.servers), table.servers, strict=True)
         ),

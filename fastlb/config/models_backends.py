@@ -192,6 +192,11 @@ class OutlierTable(Table):
 Outlier = Annotated[OutlierTable | None, BeforeValidator(_switch, json_schema_input_type=bool | OutlierTable)]
 
 
+State = Annotated[
+    str, *choice("ready", "drain", "maint", aliases={"disabled": "maint", "down": "maint", "maintenance": "maint"})
+]
+
+
 class ServerTable(Table):
     """One member of a backend."""
 
@@ -200,6 +205,7 @@ class ServerTable(Table):
     weight: int = option(1, "Share of the requests; 0 = none.", ge=0, le=MAX_WEIGHT)
     backup: bool = option(False, "Used only while no other server is up.")
     max_connections: Count = option(0, "Requests at a time, over all workers. 0 = the backend's.")
+    state: State = option("ready", "drain and maint: no new requests; what is in flight ends as it began.")
 
 
 Servers = Annotated[

@@ -12,7 +12,7 @@ from fastlb import spec
 
 from . import units
 from .suggest import Invalid
-from .types import AccessLog, Count, Duration, ListenAddress, Size, Table, choice, option
+from .types import AccessLog, AccountName, Count, Duration, FilePath, ListenAddress, Size, Table, choice, option
 
 MAX_WORKERS = 256
 MAX_HEADER_BYTES = 64 * 1024
@@ -98,6 +98,11 @@ class GlobalTable(Table):
     max_connections: Count = option(
         0, "Client connections of one worker at a time. 0 = derived from the descriptor limit."
     )
+    watch: bool = option(False, "Reload when the file changes.")
+    overlay: FilePath = option("", "File of the changes made at run time, read at the start; relative to this file.")
+    pid_file: FilePath = option("", "File that holds the process id while the program runs.")
+    user: AccountName = option("", "User to become once the addresses are bound; needs root.")
+    group: AccountName = option("", "Group to become; none = the user's own.")
 
 
 class AdminTable(Table):

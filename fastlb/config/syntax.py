@@ -19,6 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,63}", re.ASCII)
 _HOST = re.compile(
     r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?)*\.?", re.ASCII
 )
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,254}\$?", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 TOKEN_PATTERN = r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"
@@ -407,3 +408,22 @@ def status_range(value: object) -> tuple[int, int]:
     if first > last:
         raise Invalid("a range goes from the lower status to the higher", f"{last}-{first}")
     return first, last
+
+
+def file_path(value: object) -> str:
+    """Path of a file, '' = none."""
+    found = text(value, "a path")
+    if "\0" in found:
+        raise Invalid("a path cannot hold NUL")
+    if found.endswith("/"):
+        raise Invalid("must be a file, not a directory")
+    return found
+
+
+@verified
+def account(value: object) -> str:
+    """Name or number of a user or group, '' = none. Whether there is one is known only where the program runs."""
+    found = text(value, "a name")
+    if found and not _ACCOUNT.fullmatch(found):
+        raise Invalid("not a valid name of a user or group", found.strip())
+    return found

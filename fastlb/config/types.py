@@ -146,6 +146,8 @@ Network = Annotated[str, PlainValidator(syntax.network), _text("", "10.0.0.0/8",
 Location = Annotated[str, PlainValidator(syntax.location), _text("", "https://{host}{uri}")]
 HashKey = Annotated[str, PlainValidator(syntax.hash_key), _text("", "ip", "header:X-User", "cookie:session")]
 AccessLog = Annotated[str, PlainValidator(syntax.access_log), _text("", "stdout", "off", "syslog:unix:/dev/log")]
+FilePath = Annotated[str, PlainValidator(syntax.file_path), _text("", "/run/fastlb/state.toml")]
+AccountName = Annotated[str, PlainValidator(syntax.account), _text("", "www-data")]
 StatusRange = Annotated[
     tuple[int, int],
     PlainValidator(syntax.status_range),

@@ -52,9 +52,19 @@ class Changes:
         return self._with(dataclasses.replace(old, **values, reason=reason or old.reason))  # type: ignore[arg-type]
 
     def with_server(self, backend: str, server: Server, reason: str = "") -> Changes:
-        """With a server more: one that the configuration has and that was left out comes back as it is there."""
-        change = ServerChange(backend, server.address, server.name, added=server, reason=reason)
-        return self._with(change)
+        """With a server more, one that the configuration does not have."""
+        return self._with(
+            ServerChange(
+                backend,
+                server.address,
+                server.name,
+                state=server.state if server.state is not ServerState.READY else None,
+                weight=server.weight if server.weight != 1 else None,
+                max_connections=server.max_connections or None,
+                added=Server(server.name, server.address, backup=server.backup),
+                reason=reason,
+            )
+        )
 
     def without_server(self, backend: str, server: Server, reason: str = "") -> Changes:
         """Without a server."""
@@ -76,9 +86,10 @@ class Changes:
     def after(self, old: Spec, new: Spec) -> Changes:
         """What is left of them when the configuration `old` below them becomes `new`.
 
-        A value goes where the file has another one for it now, a server added at run time where the file has it now, a
-        server left out where the file had it gone in between. What belongs to a backend or server that the file does
-        not have any more stays: it may come back, and until then it does nothing.
+        A value goes where the file has another one for it now. A server added at run time becomes the file's where the
+        file has it now, but stays drained if it was. One left out comes back where the file had it gone in between. What
+        belongs to a backend or server that the file does not have any more stays: it may come back, and until then it
+        does nothing.
         """
         before, now = _servers(old), _servers(new)
         kept: list[ServerChange] = []
@@ -89,7 +100,7 @@ class Changes:
                 differs = {name: None for name in FIELDS if getattr(was, name) != getattr(is_, name)}
                 change = dataclasses.replace(change, **differs)  # type: ignore[arg-type]
             elif is_ is not None and change.added is not None:
-                change = dataclasses.replace(change, added=None)
+                change = dataclasses.replace(change, added=None, weight=None, max_connections=None)
             elif is_ is not None and change.removed:
                 change = dataclasses.replace(change, removed=False)
             kept.append(change)

@@ -173,10 +173,11 @@ def test_timeouts_and_limits_are_overridden_key_by_key() -> None:
 
 
 def test_every_field_of_the_spec_can_be_set() -> None:
-    """A field that no key reaches would be dead; `resolved` is the runtime's, `mode` and `tls` come later."""
+    """A field that no key reaches would be dead; `resolved` is the runtime's, `changes` the overlay's, `mode` and `tls` come later."""
     found = read(
         """
-        global = { workers = 3, max_connections = 7 }
+        global = { workers = 3, max_connections = 7, watch = true, overlay = "o.toml", pid_file = "/p", user = "u", \
+group = "9" }
         log = { access = "./a.log", format = "combined", level = "error" }
         tracing = { sample = 0.25 }
         admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
@@ -220,7 +221,8 @@ source = "10.1.2.3"
         path = "/z"
         respond = { status = 404, body = "no", content_type = "text/html", headers = { K = "6" } }
         [backends.app]
-        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2 }
+        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2, \
+state = "maint" }
         balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%" }
         health_check = { type = "http", path = "/h?x=1", method = "POST", host = "h.example:81", \
 expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
@@ -251,7 +253,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     (web,), (app,) = found.frontends, found.backends
     one, two, three = web.routes
     times = spec.Timeouts(1, 2, 3, 4, 5, 6, 7, 8)
-    assert found.global_ == spec.Global(3, 7)
+    assert found.global_ == spec.Global(3, 7, True, "o.toml", "/p", "u", "9")
     assert found.log == spec.Log("./a.log", "combined", "error")
     assert found.tracing == spec.Tracing(0.25)
     assert web.explain == ("10.1.0.0/16",)
@@ -281,7 +283,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     assert three == spec.Route(path=("/z",), respond=spec.Respond(404, "no", "text/html", (("K", "6"),)))
     assert app == spec.Backend(
         name="app",
-        servers=(spec.Server("s", Address("::1", 1), 5, True, 2),),
+        servers=(spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT),),
         balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1),
         health_check=spec.HealthCheck(
             "http",
@@ -335,7 +337,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     }
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond", "Backend.mode",
-        "HealthCheck.type", "Server.resolved", "Server.state", "Spec.changes", "HealthCheck.body_regex",
+        "HealthCheck.type", "Server.resolved", "Spec.changes", "HealthCheck.body_regex",
         "HealthCheck.send", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip
 
