@@ -17,14 +17,14 @@ from fastlb.spec import Balance, Spec
 
 from .banner import banner
 from .output import print_problems
-from .reading import read
+from .reading import FileSource, read, with_workers
 
 DEFAULT_LISTEN = ":8080"
 
 
 def serve_file(file: str, *, workers: int | str | None) -> int:
     """Runs a configuration file until stopped; returns the exit status."""
-    return _serve(read(file), workers)
+    return _serve(read(file), workers, FileSource(file, workers))
 
 
 def serve_servers(
@@ -71,18 +71,16 @@ def show(spec: Spec, info: RuntimeInfo) -> None:
     click.echo(banner(spec, info), err=True)
 
 
-def _serve(report: Report, workers: int | str | None) -> int:
+def _serve(report: Report, workers: int | str | None, source: FileSource | None = None) -> int:
     print_problems(report.errors)
     print_problems(report.warnings)
-    if report.spec is None:
+    spec = with_workers(report, workers).spec
+    if spec is None:
         return 2
-    spec = report.spec
-    if workers is not None:
-        spec = replace(spec, global_=replace(spec.global_, workers=worker_count(workers)))
     from fastlb.admin import extras
     from fastlb.runtime.supervisor import serve
 
     try:
-        return serve(spec, banner=show, extras=extras(spec))
+        return serve(spec, banner=show, extras=extras(spec), source=source)
     except FastlbError as error:
         raise click.ClickException(str(error)) from error

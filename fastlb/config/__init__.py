@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from .overlay import with_overlay
 from .reader import Report, check_bytes, check_file, check_mapping, check_text, load, parse
 from .schema import json_schema
 
-__all__ = ["Report", "check_bytes", "check_file", "check_mapping", "check_text", "json_schema", "load", "parse"]
+__all__ = [
+    "Report",
+    "check_bytes",
+    "check_file",
+    "check_mapping",
+    "check_text",
+    "json_schema",
+    "load",
+    "parse",
+    "with_overlay",
+]

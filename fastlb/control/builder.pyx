@@ -17,7 +17,7 @@ from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
 from fastlb.engine.error_log cimport ErrorLog
-from fastlb.engine.client_connection cimport clients_drain
+from fastlb.engine.client_connection cimport clients_drain, clients_retire
 from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.networks cimport Networks
@@ -37,6 +37,8 @@ from fastlb.control.rule_order import header_rules, route_name
 
 cdef enum:
     NO_LIMIT = 0x7fffffff
+
+CLOSE_LOG = 0.2                 # seconds that a log target which a reload replaced may take to the end
 
 _KEY_KINDS = {
     "": KEY_NONE, "ip": KEY_IP, "path": KEY_PATH, "uri": KEY_URI, "header": KEY_HEADER, "cookie": KEY_COOKIE,
@@ -63,7 +65,7 @@ cdef class Engine:
         dict contexts           # (frontend name, listen index) -> SSLContext
         dict servers            # (backend, address) -> (settings, Server)
         dict captured           # ('request', frontend) and ('response', backend) -> Captured
-        list listeners          # [(frontend name, listen index, Listener)]
+        dict listeners          # number of the listening socket -> (frontend name, listen index, Listener)
         object idle_callback
         bint closed
 
@@ -85,13 +87,16 @@ cdef class Engine:
         self.contexts = {}
         self.servers = {}
         self.captured = {}
-        self.listeners = []
+        self.listeners = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.run_ready)
 
     # --- configuration
 
-    def apply(self, spec, assignment):
-        """Builds the snapshot of `spec` and swaps it in. Raises before anything changed, or not at all."""
+    def apply(self, spec, assignment, indices=None):
+        """Builds the snapshot of `spec` and swaps it in. Raises before anything changed, or not at all.
+
+        `indices`: where listening sockets stand in the `listen` of their frontends now, by number.
+        """
         backends = {}
         servers = {}
         for b in spec.backends:
@@ -105,6 +110,11 @@ cdef class Engine:
         captured = self._captured(frontends, backends)
         # From here on nothing fails.
         self.captured = captured
+        if access is not self.core.log:
+            # What the old target will not take at once is lost, as it would be if it stalled.
+            for old in (self.core.log, self.core.errors):
+                if old is not None:
+                    old.close(CLOSE_LOG)
         self.core.log = access
         self.core.errors = errors
         self.log_spec = spec.log
@@ -116,7 +126,9 @@ cdef class Engine:
                 (<Server>server).retired = True
                 pool_clear(server)
         self.servers = servers
-        for name, index, listener in self.listeners:
+        for number, (name, index, listener) in self.listeners.items():
+            index = (indices or {}).get(number, index)
+            self.listeners[number] = (name, index, listener)
             if name in frontends:
                 (<Listener>listener).replace(frontends[name], contexts.get((name, index)))
         self.reactor.settle()
@@ -246,8 +258,11 @@ cdef class Engine:
 
     # --- life
 
-    def listen(self, str frontend, int listen_index, sock):
-        """Accepts on a copy of the listening socket `sock` for `frontend`."""
+    def listen(self, int number, str frontend, int listen_index, sock):
+        """Accepts on a copy of the listening socket `sock` for `frontend`'s `listen[listen_index]`.
+
+        `number` names it from now on; it keeps its meaning while indices move.
+        """
         fd = os.dup(sock.fileno())
         try:
             os.set_blocking(fd, False)
@@ -258,16 +273,29 @@ cdef class Engine:
         except BaseException:
             os.close(fd)
             raise
-        self.listeners.append((frontend, listen_index, listener))
+        self.listeners[number] = (frontend, listen_index, listener)
+
+    def unlisten(self, int number, within):
+        """Takes what the queue of the listening socket holds, then lets go of it.
+
+        Its connections close after their next answer, idle ones after `within` seconds at the latest; tunnels go on.
+        """
+        cdef Listener listener
+        _, _, listener = self.listeners.pop(number)
+        self.reactor.update_clock()
+        listener.accept_rest()
+        listener.stop()
+        clients_retire(self.core, listener, milliseconds(within))
+        self.reactor.settle()
 
     def stop_accepting(self):
         """Takes what the queues of the listening sockets hold, then lets go of them."""
         cdef Listener listener
         self.reactor.update_clock()
-        for _, _, listener in self.listeners:
+        for _, _, listener in self.listeners.values():
             listener.accept_rest()
             listener.stop()
-        self.listeners = []
+        self.listeners = {}
         self.reactor.settle()
 
     def drain(self):
@@ -313,9 +341,9 @@ cdef class Engine:
         self.closed = True
         self.reactor.update_clock()
         self.core.draining = True
-        for _, _, listener in self.listeners:
+        for _, _, listener in self.listeners.values():
             (<Listener>listener).stop()
-        self.listeners = []
+        self.listeners = {}
         clients_drain(self.core, True)
         for _, server in self.servers.values():
             pool_clear(server)

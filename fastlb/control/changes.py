@@ -45,10 +45,12 @@ class Changes:
         max_connections: int | None = None,
         reason: str = "",
     ) -> Changes:
-        """With these values of a server, what is None as it was."""
+        """With these values of a server, what is None as it was. `server` is the configured one, or the added one."""
         old = self.of(backend, server.address) or ServerChange(backend, server.address, server.name)
+        base = old.added or server
         given = {"state": state, "weight": weight, "max_connections": max_connections}
-        values = {name: value for name, value in given.items() if value is not None}
+        # A value that is the configured one is no change.
+        values = {n: None if value == getattr(base, n) else value for n, value in given.items() if value is not None}
         return self._with(dataclasses.replace(old, **values, reason=reason or old.reason))  # type: ignore[arg-type]
 
     def with_server(self, backend: str, server: Server, reason: str = "") -> Changes:
@@ -87,9 +89,9 @@ class Changes:
         """What is left of them when the configuration `old` below them becomes `new`.
 
         A value goes where the file has another one for it now. A server added at run time becomes the file's where the
-        file has it now, but stays drained if it was. One left out comes back where the file had it gone in between. What
-        belongs to a backend or server that the file does not have any more stays: it may come back, and until then it
-        does nothing.
+        file has it now, but stays drained if it was. One left out comes back where the file had it gone in between.
+        What belongs to a backend or server that the file does not have any more stays: it may come back, and until
+        then it does nothing.
         """
         before, now = _servers(old), _servers(new)
         kept: list[ServerChange] = []
@@ -113,6 +115,12 @@ class Changes:
         return [
             c for c in self if c.backend not in backends or (c.added is None and (c.backend, c.address) not in servers)
         ]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Changes) and self._changes == other._changes
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._changes.values()))
 
     def _with(self, change: ServerChange) -> Changes:
         return Changes([*self.forgotten(change.backend, change.address), change])

@@ -16,6 +16,8 @@ from fastlb.spec import Address, Backend, Frontend, Listen, Route, Spec
 
 Item = TypeVar("Item")
 
+SECRET = ("token",)  # fields whose values nobody is shown
+
 
 class What(StrEnum):
     """How something differs."""
@@ -224,7 +226,8 @@ def _fields(before: Any, after: Any, *, leave_out: Sequence[str] = ()) -> tuple[
         if dataclasses.is_dataclass(was) and type(was) is type(now) and not isinstance(was, Address | Listen):
             found += [dataclasses.replace(f, name=f"{field.name}.{f.name}") for f in _fields(was, now)]
         else:
-            found.append(Field(field.name, _value(was), _value(now)))
+            hidden = field.name in SECRET
+            found.append(Field(field.name, *(("...", "...") if hidden else (_value(was), _value(now)))))
     return tuple(found)
 
 

@@ -101,7 +101,7 @@ def explain_offline(spec: Spec, question: Question) -> Explanation:
     slots = Slots()
     assignment = slots.assign(spec)
     region = Region.create(False, 1)
-    publish(region, spec, assignment)
+    publish(region, spec, assignment, slots.fresh())
     for backend in spec.backends:
         for server in backend.servers:
             flags = {ServerState.DRAIN: DRAIN, ServerState.MAINT: MAINT}.get(server.state, 0)

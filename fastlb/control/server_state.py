@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
+
 from fastlb._core.region import DRAIN, EJECTED, MAINT, UP, Region
-from fastlb.control.slots import Assignment
-from fastlb.spec import Backend, Server, Spec
+from fastlb.control.slots import Assignment, Fresh
+from fastlb.spec import Backend, Server, ServerState, Spec
+
+FLAGS = {ServerState.READY: 0, ServerState.DRAIN: DRAIN, ServerState.MAINT: MAINT}
 
 
 def limit_of(backend: Backend, server: Server) -> int:
@@ -19,46 +23,59 @@ def first_state(backend: Backend, server: Server) -> int:
 
 
 def publish(
-    region: Region, spec: Spec, assignment: Assignment, *, before: tuple[Spec, Assignment] | None = None
+    region: Region,
+    spec: Spec,
+    assignment: Assignment,
+    fresh: Fresh,
+    *,
+    before: Spec | None = None,
+    retired: Container[int] = (),
 ) -> None:
     """Prepares the region for `spec`, before any worker gets it.
 
-    New frontends, backends and servers get fresh lines (servers: up, full ramp). What was in `before` keeps its line;
-    its weight and limit are written only where the configuration itself changed them, so that a value set at run time
-    outlives a reload that does not mention it. A server whose address was not found is down, and comes up when a later
-    Spec has it. O(servers).
+    What is `fresh` gets new lines (servers: up, full ramp). What is not keeps its line: flags of health, requests in
+    flight, counters; weight, limit and administrative state are written where `spec` has others than `before`, so that
+    what an agent said stays. A server whose address was not found is down, and comes up when a later Spec has it. What
+    left stays in service for workers that do not know yet, until `retire`; one of those (`retired`: its index) that
+    comes back starts as a new one does. O(servers).
     """
-    old_spec, old = before or (None, Assignment())
-    old_servers = {
-        (b.name, s.address): (limit_of(b, s), s) for b in (old_spec.backends if old_spec else ()) for s in b.servers
-    }
+    known = {(b.name, s.address): (b, s) for b in (before.backends if before else ()) for s in b.servers}
     for name, index in assignment.frontends.items():
-        if old.frontends.get(name) != index:
+        if name in fresh.frontends:
             region.assign_frontend(index)
     for backend in spec.backends:
         group = assignment.backends[backend.name]
-        if old.backends.get(backend.name) != group:
+        if backend.name in fresh.backends:
             region.assign_group(group)
         for server in backend.servers:
             identity = (backend.name, server.address)
             index = assignment.servers[identity]
             limit = limit_of(backend, server)
-            if old.servers.get(identity) != index:
-                state = first_state(backend, server)
+            flags = FLAGS[server.state]
+            if identity in fresh.servers:
+                state = first_state(backend, server) | flags
                 region.assign_server(index, group, weight=server.weight, limit=limit, state=state)
                 continue
-            old_limit, old_server = old_servers[identity]
-            if old_server.weight != server.weight:
+            old_backend, old = known.get(identity, (None, None))
+            if old is None or old.weight != server.weight:
                 region.set_weight(index, server.weight)
-            if old_limit != limit:
+            if old is None or old_backend is None or limit_of(old_backend, old) != limit:
                 region.set_limit(index, limit)
-            if server.resolved and not old_server.resolved:
-                region.change_state(index, set=first_state(backend, server))
-            elif old_server.resolved and not server.resolved:
-                region.change_state(index, clear=UP)
+            on = off = 0
+            if old is None or old.state is not server.state:
+                on, off = flags, (DRAIN | MAINT) & ~flags
+            if not server.resolved:
+                off |= UP
+            elif index in retired or (old is not None and not old.resolved):
+                on |= first_state(backend, server)
+            region.change_state(index, set=on, clear=off)
         region.bump_group(group)
-    for identity, index in old.servers.items():
-        if identity not in assignment.servers:
+
+
+def retire(region: Region, indices: Iterable[int]) -> None:
+    """Takes the lines of servers out of service that no worker's configuration has any more."""
+    for index in indices:
+        if region.state(index):
             region.release_server(index)
 
 

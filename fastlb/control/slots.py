@@ -34,6 +34,15 @@ class Assignment:
         return self.servers[(backend, address)]
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Names whose lines in the region are not theirs yet."""
+
+    frontends: frozenset[str]
+    backends: frozenset[str]
+    servers: frozenset[ServerId]
+
+
 class _Table(Generic[K]):
     """Indices of one kind. Lowest free index first, so that the touched part of the region stays dense."""
 
@@ -41,20 +50,29 @@ class _Table(Generic[K]):
         self.size = size
         self.held: dict[K, int] = {}
         self.free: list[int] = []  # heap
-        self.retired: list[tuple[int, int]] = []  # (generation that dropped it, index)
+        self.retired: dict[K, tuple[int, int]] = {}  # generation that dropped it, index
+        self.fresh: set[K] = set()  # given an index by the last update
         self.high = 0
 
     def available(self) -> int:
         return len(self.free) + self.size - self.high
 
     def update(self, wanted: Iterable[K], generation: int) -> None:
-        """Retires what is not wanted, then gives an index to what is new. The caller checked that there is room."""
+        """Retires what is not wanted, then gives an index to what is new. The caller checked that there is room.
+
+        What comes back before its index was reclaimed gets that one again: it may be in use still.
+        """
         keep = dict.fromkeys(wanted)
         for key in [key for key in self.held if key not in keep]:
-            self.retired.append((generation, self.held.pop(key)))
+            self.retired[key] = (generation, self.held.pop(key))
+        self.fresh = set()
         for key in keep:
             if key not in self.held:
-                self.held[key] = self._take()
+                if key in self.retired:
+                    self.held[key] = self.retired.pop(key)[1]
+                else:
+                    self.held[key] = self._take()
+                    self.fresh.add(key)
 
     def _take(self) -> int:
         if self.free:
@@ -63,16 +81,10 @@ class _Table(Generic[K]):
         return self.high - 1
 
     def reclaim(self, generation: int, busy: Callable[[int], bool]) -> int:
-        waiting = []
-        freed = 0
-        for dropped, index in self.retired:
-            if dropped <= generation and not busy(index):
-                heapq.heappush(self.free, index)
-                freed += 1
-            else:
-                waiting.append((dropped, index))
-        self.retired = waiting
-        return freed
+        done = [key for key, (dropped, index) in self.retired.items() if dropped <= generation and not busy(index)]
+        for key in done:
+            heapq.heappush(self.free, self.retired.pop(key)[1])
+        return len(done)
 
 
 class Slots:
@@ -118,6 +130,14 @@ class Slots:
             self._generation, dict(self._frontends.held), dict(self._backends.held), dict(self._servers.held)
         )
 
+    def fresh(self) -> Fresh:
+        """What the last assignment gave an index that nobody has used, or none since it was reclaimed."""
+        return Fresh(frozenset(self._frontends.fresh), frozenset(self._backends.fresh), frozenset(self._servers.fresh))
+
+    def retired_servers(self) -> list[int]:
+        """Indices of servers that left the configuration and were not reclaimed yet."""
+        return [index for _, index in self._servers.retired.values()]
+
     def reclaim(
         self,
         generation: int,
@@ -138,7 +158,7 @@ class Slots:
 
 
 def _check(kind: str, table: _Table[K], wanted: list[K]) -> list[Problem]:
-    new = len({key for key in wanted if key not in table.held})
+    new = len({key for key in wanted if key not in table.held and key not in table.retired})
     if new <= table.available():
         return []
     return [Problem(kind, len(wanted), f"too many: {new} new ones, room for {table.available()} of {table.size}")]

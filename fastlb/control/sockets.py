@@ -1,8 +1,11 @@
-"""Binds the listening sockets. The supervisor owns them as long as they are served.
+"""The listening sockets of the running configuration. The supervisor owns them as long as they are served.
 
 One socket a worker slot with SO_REUSEPORT for each TCP address: the kernel spreads connections over the slots, and a
 slot's queue outlives its worker, because the supervisor never closes the socket between two workers. A Unix socket
-cannot be bound twice, so all slots share the one.
+cannot be bound twice, so all slots share the one; so it is with a socket that the service manager opened.
+
+Another configuration takes place in three steps, so that no queue is lost and a failure changes nothing: `plan` binds
+what is new, `adopt` makes the plan what workers get, `release` closes what has left once no worker accepts on it.
 """
 
 from __future__ import annotations
@@ -11,15 +14,17 @@ import contextlib
 import errno
 import os
 import socket
-import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastlb.control.bind import UNIX_MODE, Unlink, bind_tcp, bind_unix, find, reason
 from fastlb.errors import FastlbError, Problem
 from fastlb.spec import Address, Listen, Mode, Spec
 
-UNIX_MODE = 0o666  # as open as a TCP port of the machine is
+Endpoint = tuple[int, tuple[str, int] | str]  # family, and the address as it was asked for: port 0 stays 0
+Entry = tuple[str, str, int, Listen]  # key for messages, frontend, index in its `listen`, the entry itself
+Given = tuple[int, str, int, socket.socket]  # number, frontend, index in its `listen`, socket
 
 
 class ListenError(FastlbError):
@@ -30,19 +35,48 @@ class ListenError(FastlbError):
         self.problems = problems
 
 
-@dataclass(slots=True)
-class _Bound:
-    """One address of one listen entry: a socket a slot, or one for all (Unix)."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address of one listen entry.
+
+    `numbers` name the sockets towards the workers; a socket that goes to another frontend gets a new one.
+    """
 
     frontend: str
     index: int
-    sockets: list[socket.socket]
-    unlink: tuple[str, int, int] | None = None  # (path, device, inode) of a Unix socket's file
+    endpoint: Endpoint
+    sockets: tuple[socket.socket, ...]
+    numbers: tuple[int, ...]
+    unlink: Unlink | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Listening sockets of one address that another process has bound. `asked`: the address as it was asked for."""
+
+    asked: Endpoint
+    sockets: tuple[socket.socket, ...]
+    unlink: Unlink | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What `Listeners.adopt` would make of it."""
+
+    places: list[Place]
+    opened: list[socket.socket]  # bound for this plan
+
+    def abort(self) -> None:
+        """Closes what was bound for it."""
+        new = set(self.opened)
+        _close([p for p in self.places if new.issuperset(p.sockets)])
+        for sock in self.opened:
+            sock.close()
 
 
 @dataclass(slots=True)
 class Listeners:
-    """The listening sockets of a configuration, for `slots` workers.
+    """The listening sockets for `slots` workers.
 
     `reuse_port` false (one process) lets the kernel itself refuse an address that another program listens on.
     """
@@ -50,216 +84,303 @@ class Listeners:
     slots: int
     reuse_port: bool = True
     unix_mode: int = UNIX_MODE  # of the files of Unix sockets
-    _bound: list[_Bound] = field(default_factory=list)
+    _places: list[Place] = field(default_factory=list)
+    _leaving: list[Place] = field(default_factory=list)  # not configured any more, still served
+    _inherited: list[Inherited] = field(default_factory=list)
+    _number: int = 0
+
+    def inherit(self, sockets: Iterable[Inherited]) -> None:
+        """Has `plan` take these where the configuration names their address, instead of binding."""
+        self._inherited += sockets
+
+    def unclaimed(self) -> list[Endpoint]:
+        """Addresses of inherited sockets that the configuration does not name."""
+        return [one.asked for one in self._inherited]
 
     def open(self, spec: Spec) -> None:
         """Binds every address of `spec` and listens. Raises ListenError naming all that failed; then none is open."""
-        problems: list[Problem] = []
-        opened: list[_Bound] = []
-        for frontend in spec.frontends:
-            for index, listen in enumerate(frontend.listen):
-                key = f"frontends.{frontend.name}.listen[{index}]"
-                try:
-                    if frontend.mode is Mode.UDP:
-                        raise OSError(errno.EPROTONOSUPPORT, "mode udp is not served")
-                    for sockets, unlink in self._bind(listen):
-                        opened.append(_Bound(frontend.name, index, sockets, unlink))
-                except OSError as error:
-                    problems.append(Problem(key, _shown(listen), _reason(error, listen), file=spec.source))
-        if problems:
-            _close(opened)
-            raise ListenError(problems)
-        self._bound += opened
+        self.adopt(self.plan(spec))
 
     def open_one(self, key: str, address: Address, source: str = "") -> list[socket.socket]:
         """Binds an address that belongs to no frontend; `key` names it in the ListenError. The sockets stay ours."""
-        listen = Listen(address)
-        try:
-            found = self._bind(listen)
-        except OSError as error:
-            raise ListenError([Problem(key, _shown(listen), _reason(error, listen), file=source)]) from error
-        self._bound += [_Bound(key, 0, sockets, unlink) for sockets, unlink in found]
-        return [sock for sockets, _ in found for sock in sockets]
+        plan = _Planner(self, source).plan([(key, key, 0, Listen(address))], keep=True)
+        self.adopt(plan)
+        return [sock for place in plan.places if place.frontend == key for sock in place.sockets]
 
-    def of_slot(self, slot: int) -> Iterator[tuple[str, int, socket.socket]]:
-        """(frontend, index in its `listen`, socket) for one worker; ':port' makes two of them. They stay ours."""
-        for bound in self._bound:
-            yield bound.frontend, bound.index, bound.sockets[slot if len(bound.sockets) > 1 else 0]
+    def plan(self, spec: Spec) -> Plan:
+        """Binds what `spec` has and we have not; what stays is taken over. Raises ListenError; nothing is changed then.
+
+        May block on the look-up of a name.
+        """
+        return _Planner(self, spec.source).plan(
+            [
+                (f"frontends.{frontend.name}.listen[{index}]", frontend.name, index, listen)
+                for frontend in spec.frontends
+                for index, listen in enumerate(frontend.listen)
+            ],
+            udp={frontend.name for frontend in spec.frontends if frontend.mode is Mode.UDP},
+        )
+
+    def adopt(self, plan: Plan) -> None:
+        """From now on workers get the sockets of `plan`; those that it lacks are leaving."""
+        kept = {sock for place in plan.places for sock in place.sockets}
+        numbers = {number for place in plan.places for number in place.numbers}
+        # A socket that went to another frontend leaves under its old number, and stays open.
+        self._leaving = [p for p in (*self._leaving, *self._places) if not numbers.issuperset(p.numbers)]
+        self._places = plan.places
+        self._inherited = [i for i in self._inherited if kept.isdisjoint(i.sockets)]
+
+    def leaving(self) -> list[int]:
+        """Numbers of the sockets that are not configured any more."""
+        return [number for place in self._leaving for number in place.numbers]
+
+    def leaving_frontends(self) -> set[str]:
+        """Names of the frontends they belonged to."""
+        return {place.frontend for place in self._leaving}
+
+    def release(self) -> None:
+        """Closes our side of what is leaving. Workers that still have it serve what waits in the queue."""
+        kept = {sock for place in self._places for sock in place.sockets}
+        _close([p for p in self._leaving if kept.isdisjoint(p.sockets)])
+        self._leaving = []
+
+    def of_slot(self, slot: int) -> Iterator[Given]:
+        """What one worker accepts on; ':port' makes two of them. The sockets stay ours."""
+        for place in self._places:
+            for n in _shares(len(place.sockets), slot, self.slots):
+                yield place.numbers[n], place.frontend, place.index, place.sockets[n]
 
     def addresses(self) -> dict[str, list[tuple[str, int] | str]]:
         """Where each frontend listens: (host, port) or the path of a Unix socket, with the real port where it was 0."""
         found: dict[str, list[tuple[str, int] | str]] = {}
-        for bound in self._bound:
-            name = bound.sockets[0].getsockname()
-            found.setdefault(bound.frontend, []).append(
-                name if isinstance(name, str) else os.fsdecode(name) if isinstance(name, bytes) else (name[0], name[1])
-            )
+        for place in self._places:
+            found.setdefault(place.frontend, []).append(address_of(place.sockets[0]))
         return found
 
     def count(self) -> int:
-        """Listening sockets a worker gets."""
-        return len(self._bound)
+        """Listening sockets a worker gets at most."""
+        return max(
+            sum(len(list(_shares(len(p.sockets), slot, self.slots))) for p in self._places)
+            for slot in range(self.slots)
+        )
+
+    def inheritance(self) -> list[Inherited]:
+        """Everything there is, for a process that takes over."""
+        return [Inherited(p.endpoint, p.sockets, p.unlink) for p in self._places]
+
+    def forget_files(self) -> None:
+        """`close` leaves the files of Unix sockets where they are: somebody else serves them now."""
+        self._places = [_without_file(p) for p in self._places]
+        self._leaving = [_without_file(p) for p in self._leaving]
 
     def close(self) -> None:
         """Closes our side and removes the files of Unix sockets. What a worker still holds goes on listening."""
-        _close(self._bound)
-        self._bound = []
+        _close([*self._leaving, *self._places])
+        for one in self._inherited:
+            for sock in one.sockets:
+                sock.close()
+        self._places, self._leaving, self._inherited = [], [], []
 
-    def _bind(self, listen: Listen) -> list[tuple[list[socket.socket], tuple[str, int, int] | None]]:
-        address = listen.address
-        if address.path:
-            return [_bind_unix(address.path, self.unix_mode)]
-        if address.host:
-            return [(self._bind_tcp(family, name), None) for family, name in _find(address.host, address.port)]
-        return self._bind_both(address.port)
+    def number(self) -> int:
+        """The next number of a socket."""
+        self._number += 1
+        return self._number
 
-    def _bind_both(self, port: int) -> list[tuple[list[socket.socket], tuple[str, int, int] | None]]:
-        """Every address of both families, as two sockets, so that each keeps its own form of client address."""
-        for last in (False, False, False, True):  # port 0: the port found for IPv4 may be taken for IPv6
-            four = self._bind_tcp(socket.AF_INET, ("0.0.0.0", port))
+
+class _Planner:
+    """One `Listeners.plan`."""
+
+    def __init__(self, listeners: Listeners, source: str) -> None:
+        self._listeners = listeners
+        self._source = source
+        self._entries: list[Entry] = []
+        self._old = [*listeners._places, *listeners._leaving]
+        self._inherited = list(listeners._inherited)
+        self._opened: list[socket.socket] = []
+        self._places: list[Place] = []
+
+    def plan(self, entries: list[Entry], *, udp: Container[str] = (), keep: bool = False) -> Plan:
+        """`keep`: what there is stays beside the entries."""
+        self._entries = entries
+        if keep:
+            self._places, self._old = list(self._listeners._places), []
+        problems: list[Problem] = []
+        for key, frontend, index, listen in entries:
             try:
-                six = self._bind_tcp(socket.AF_INET6, ("::", four[0].getsockname()[1]))
+                if frontend in udp:
+                    raise OSError(errno.EPROTONOSUPPORT, "mode udp is not served")
+                self._entry(frontend, index, listen.address)
+            except OSError as error:
+                why = reason(error, bool(listen.address.path))
+                problems.append(Problem(key, str(listen.address), why, file=self._source))
+        plan = Plan(self._places, self._opened)
+        if problems:
+            plan.abort()
+            raise ListenError(problems)
+        return plan
+
+    def _entry(self, frontend: str, index: int, address: Address) -> None:
+        if address.path:
+            self._add(frontend, index, (int(socket.AF_UNIX), address.path))
+        elif address.host:
+            for family, name in find(address.host, address.port):
+                self._add(frontend, index, (family, name))
+        else:
+            self._both(frontend, index, address)
+
+    def _both(self, frontend: str, index: int, address: Address) -> None:
+        """Every address of both families, as two sockets, so that each keeps its own form of client address."""
+        four: Endpoint = (int(socket.AF_INET), ("0.0.0.0", address.port))
+        six: Endpoint = (int(socket.AF_INET6), ("::", address.port))
+        if self._take(frontend, index, six, dual=True):
+            return
+        for last in (False, False, False, True):  # port 0: the port found for IPv4 may be taken for IPv6
+            place = self._add(frontend, index, four)
+            try:
+                self._add(frontend, index, six, port=place.sockets[0].getsockname()[1])
             except OSError as error:
                 if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    return [(four, None)]  # a kernel without IPv6
-                for sock in four:
+                    return  # a kernel without IPv6
+                if not set(self._opened).issuperset(place.sockets):
+                    raise
+                self._places.remove(place)
+                for sock in place.sockets:
+                    self._opened.remove(sock)
                     sock.close()
-                if port or last or error.errno != errno.EADDRINUSE:
+                if address.port or last or error.errno != errno.EADDRINUSE:
                     raise
             else:
-                return [(four, None), (six, None)]
-        raise AssertionError("unreachable")
+                return
 
-    def _bind_tcp(self, family: int, name: tuple[str, int]) -> list[socket.socket]:
-        if self.reuse_port and name[1]:
-            # SO_REUSEPORT would let us share the port with another program of the same user, a forgotten fastlb say,
-            # and lose half of the connections to it. Only a bind without the option tells.
-            with _tcp_socket(family) as probe:
-                probe.bind(name)
-                probe.listen(1)
-        sockets: list[socket.socket] = []
-        try:
-            for _ in range(self.slots):
-                sock = _tcp_socket(family)
-                sockets.append(sock)
-                if self.reuse_port:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-                sock.bind(name)
-                name = (name[0], sock.getsockname()[1])
-            for sock in sockets:  # all bound before the first listens: the kernel spreads evenly from the beginning
-                sock.listen(backlog())
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
-        return sockets
+    def _add(self, frontend: str, index: int, endpoint: Endpoint, *, port: int = 0) -> Place:
+        """The place for an address: the one there is, else an inherited one, else a new one."""
+        return self._take(frontend, index, endpoint) or self._bind(frontend, index, endpoint, port)
 
+    def _take(self, frontend: str, index: int, endpoint: Endpoint, *, dual: bool = False) -> Place | None:
+        if not dual:
+            for same in (True, False):
+                for old in self._old:
+                    if old.endpoint == endpoint and (old.frontend == frontend) is same and not self._wanted(old, same):
+                        self._old.remove(old)
+                        return self._keep(frontend, index, old, old.numbers if same else ())
+        for one in self._inherited:
+            if _serves(one, endpoint) and is_dual(one.sockets[0]) is dual:
+                self._inherited.remove(one)
+                return self._keep(frontend, index, Place("", 0, endpoint, one.sockets, (), one.unlink), ())
+        if dual:
+            for old in self._old:
+                if old.endpoint == endpoint and is_dual(old.sockets[0]):
+                    self._old.remove(old)
+                    return self._keep(frontend, index, old, old.numbers if old.frontend == frontend else ())
+        return None
 
-def backlog() -> int:
-    """The longest accept queue that the kernel allows."""
-    try:
-        return int(Path("/proc/sys/net/core/somaxconn").read_text())
-    except (OSError, ValueError):
-        return socket.SOMAXCONN
+    def _wanted(self, old: Place, same: bool) -> bool:
+        """Whether the place that another frontend could have is one that its own goes on using."""
+        if same:
+            return False
+        return any(
+            name == old.frontend and _covers(listen.address, old.endpoint) for _, name, _, listen in self._entries
+        )
 
+    def _keep(self, frontend: str, index: int, old: Place, numbers: tuple[int, ...]) -> Place:
+        sockets = old.sockets
+        missing = self._listeners.slots - len(sockets)
+        if missing > 0 and _can_share(sockets):
+            # More workers than before. Where it is not allowed (a port that needs a right given up) they share.
+            family, name = old.endpoint
+            with contextlib.suppress(OSError):
+                host = str(name[0])
+                port = int(sockets[0].getsockname()[1])
+                sockets += self._sockets(family, (host, port), missing, alone=False)
+        numbers += tuple(self._listeners.number() for _ in range(len(sockets) - len(numbers)))
+        place = Place(frontend, index, old.endpoint, sockets, numbers, old.unlink)
+        self._places.append(place)
+        return place
 
-def _tcp_socket(family: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    return sock
+    def _bind(self, frontend: str, index: int, endpoint: Endpoint, port: int) -> Place:
+        family, name = endpoint
+        unlink = None
+        if isinstance(name, str):
+            sock, unlink = bind_unix(name, self._listeners.unix_mode)
+            self._opened.append(sock)
+            sockets: tuple[socket.socket, ...] = (sock,)
+        else:
+            wanted = (name[0], name[1] or port)
+            alone = not any(wanted[1] == p for p in self._own_ports(family))
+            sockets = self._sockets(family, wanted, self._listeners.slots, alone=alone)
+        numbers = tuple(self._listeners.number() for _ in sockets)
+        place = Place(frontend, index, endpoint, sockets, numbers, unlink)
+        self._places.append(place)
+        return place
 
+    def _sockets(self, family: int, name: tuple[str, int], count: int, *, alone: bool) -> tuple[socket.socket, ...]:
+        made = bind_tcp(family, name, count, reuse_port=self._listeners.reuse_port, alone=alone)
+        self._opened += made
+        return tuple(made)
 
-def _find(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
-    found: dict[tuple[int, tuple[str, int]], None] = {}
-    for family, _, _, _, name in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-        if family in (socket.AF_INET, socket.AF_INET6):
-            found[(family, (str(name[0]), int(name[1])))] = None
-    return list(found)
-
-
-def _bind_unix(path: str, mode: int) -> tuple[list[socket.socket], tuple[str, int, int] | None]:
-    abstract = path.startswith(("@", "\0"))
-    if not abstract:
-        _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        if abstract:
-            sock.bind("\0" + path[1:])
-            sock.listen(backlog())
-            return [sock], None
-        # The file must never be more open than meant, not for a moment: bound closed, then opened.
-        before = os.umask(0o777)
-        try:
-            sock.bind(path)
-        finally:
-            os.umask(before)
-        sock.listen(backlog())
-        Path(path).chmod(mode)
-        made = Path(path).stat()
-        return [sock], (path, made.st_dev, made.st_ino)
-    except BaseException:
-        sock.close()
-        raise
+    def _own_ports(self, family: int) -> Iterator[int]:
+        for place in (*self._old, *self._places):
+            if place.endpoint[0] == family:
+                yield place.sockets[0].getsockname()[1]
 
 
-def _remove_stale(path: str) -> None:
-    """Removes a socket file that nobody listens on any more; anything else in the way is an error."""
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "the file exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
-            return
-        except TimeoutError:
-            pass  # a full queue has a listener
-    raise OSError(errno.EADDRINUSE, "")
+def address_of(sock: socket.socket) -> tuple[str, int] | str:
+    """(host, port), or the path of a Unix socket ('@name': without a file)."""
+    name = sock.getsockname()
+    if isinstance(name, bytes):
+        name = os.fsdecode(name)
+    if isinstance(name, str):
+        return f"@{name[1:]}" if name.startswith("\0") else name
+    return str(name[0]), int(name[1])
 
 
-def _close(bound: list[_Bound]) -> None:
-    for one in bound:
-        for sock in one.sockets:
+def is_dual(sock: socket.socket) -> bool:
+    """True for an IPv6 socket that takes IPv4 connections too, as service managers make them."""
+    return sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def _shares(count: int, slot: int, slots: int) -> Iterable[int]:
+    """Which of an address's `count` sockets a slot accepts on: its own, and those of slots that are no more."""
+    return range(slot, count, slots) if slot < count else (slot % count,)
+
+
+def _can_share(sockets: tuple[socket.socket, ...]) -> bool:
+    """Whether further sockets can be bound to the same address."""
+    first = sockets[0]
+    return first.family != socket.AF_UNIX and bool(first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+
+def _serves(one: Inherited, endpoint: Endpoint) -> bool:
+    return one.asked == endpoint or (one.sockets[0].family, address_of(one.sockets[0])) == endpoint
+
+
+def _covers(address: Address, endpoint: Endpoint) -> bool:
+    """Whether a listen address makes this endpoint. A name may; then the endpoint stays with its frontend."""
+    name = endpoint[1]
+    if address.path or isinstance(name, str):
+        return address.path == name
+    return address.port == name[1] and (address.host == name[0] or not address.host or not _literal(address.host))
+
+
+def _literal(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            return True
+    return False
+
+
+def _without_file(place: Place) -> Place:
+    return Place(place.frontend, place.index, place.endpoint, place.sockets, place.numbers)
+
+
+def _close(places: list[Place]) -> None:
+    for place in places:
+        for sock in place.sockets:
             sock.close()
-        if one.unlink is not None:
-            path, device, inode = one.unlink
+        if place.unlink is not None:
+            path, device, inode = place.unlink
             with contextlib.suppress(OSError):
                 now = Path(path).stat()
                 if (now.st_dev, now.st_ino) == (device, inode):  # not that of a successor
                     Path(path).unlink()
-
-
-def _shown(listen: Listen) -> str:
-    return str(listen.address)
-
-
-def _reason(error: OSError, listen: Listen) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"the name cannot be resolved: {error.strerror}"
-    if error.errno == errno.EADDRINUSE:
-        return "the address is in use by another program"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "not an address of this machine"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        if listen.address.path:
-            return "permission denied: the directory must be writable"
-        return (
-            f"permission denied: ports below {_first_free_port()} need root, CAP_NET_BIND_SERVICE "
-            "or a lower net.ipv4.ip_unprivileged_port_start"
-        )
-    return error.strerror or str(error)
-
-
-def _first_free_port() -> int:
-    try:
-        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-    except (OSError, ValueError):
-        return 1024

@@ -37,6 +37,8 @@ cdef class ClientConnection(ClientSide):
     cdef void shut(self, bint reset) noexcept
     # The worker is leaving: close when idle, else after the answer.
     cdef void drain_idle(self) noexcept
+    # No request after the one at hand, or the next one.
+    cdef void retire(self, uint32_t within_ms) noexcept
     # Bytes that were received and not used.
     cdef bint has_input(self) noexcept
     cdef void forget_input(self) noexcept
@@ -45,3 +47,5 @@ cdef class ClientConnection(ClientSide):
 
 # The worker is leaving: idle connections close, busy ones after their answer; `now` = all of them at once.
 cdef void clients_drain(Core core, bint now) noexcept
+# The listener is gone: its connections close after their next answer, idle ones after `within_ms`. Tunnels go on.
+cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) noexcept

@@ -36,6 +36,14 @@ cdef class ClientConnection(ClientSide):
     cdef void drain_idle(self) noexcept:
         pass
 
+    cdef void retire(self, uint32_t within_ms) noexcept:
+        cdef uint64_t latest = self.core.reactor.now_ms + within_ms
+        self.retiring = True
+        self.close_after = True
+        # A client that means to keep its idle connection gets to know with its next answer; at some time it must end.
+        if self.state == CLIENT_HEAD and (self.deadline == 0 or self.deadline > latest):
+            set_deadline(self.core.reactor, self, latest)
+
     cdef bint has_input(self) noexcept:
         return False
 
@@ -134,6 +142,16 @@ cdef class ClientConnection(ClientSide):
         self.listener.front.counters[COUNT_OPEN] -= 1
         self.listener.room()
         self.close_fd(reset)
+
+
+cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) noexcept:
+    cdef PyObject* p = core.client_first
+    cdef ClientConnection c
+    while p != NULL:
+        c = <ClientConnection>p
+        p = c.client_next
+        if c.listener is listener:
+            c.retire(within_ms)
 
 
 cdef void clients_drain(Core core, bint now) noexcept:

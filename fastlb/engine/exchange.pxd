@@ -22,6 +22,7 @@ cdef enum:
 cdef class ClientSide(Stream):
     cdef:
         Frontend front          # in force for the exchange at hand
+        bint retiring           # its listener is gone: no exchange after the one at hand, or the next one
     # The response head and the first run of its body; `end` when that was all.
     cdef int respond(self, Exchange e, const ResponseHead* h, const char* buf, const char* body, size_t n,
                      bint end) noexcept
@@ -142,6 +143,7 @@ cdef class Exchange(Waiter):
     cdef void end(self) noexcept
     cdef void fill_info(self, ForwardInfo* info) noexcept
     cdef void _local(self, Action action) noexcept
+    cdef bint _leaving(self) noexcept
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept
     cdef void trim(self) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept

@@ -217,7 +217,7 @@ cdef class Exchange(Waiter):
         cdef Core core = self.core
         cdef ForwardInfo info
         cdef ssize_t n
-        cdef bint close = not self.keep_alive or not self.request_done or core.draining
+        cdef bint close = not self.keep_alive or not self.request_done or self._leaving()
         self.fill_info(&info)
         if action is None:
             n = write_https_redirect(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close)
@@ -239,6 +239,10 @@ cdef class Exchange(Waiter):
         self.response_started = True
         self.bytes_out = <uint64_t>n
         self._answer(core.obuf, <size_t>n, close)
+
+    cdef bint _leaving(self) noexcept:
+        """The connection takes no further request, whatever the client wants."""
+        return self.core.draining or (self.client is not None and self.client.retiring)
 
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept:
         cdef ClientSide c = self.client
@@ -550,7 +554,7 @@ cdef class Exchange(Waiter):
         """Answers an error page made here."""
         cdef Core core = self.core
         cdef size_t n
-        cdef bint close = not self.keep_alive or not self.request_done or core.draining or status == 400
+        cdef bint close = not self.keep_alive or not self.request_done or self._leaving() or status == 400
         cdef uint32_t retry_after = 1 if status == 503 else self.retry_after
         if self.queueing:
             self.leave_queue()

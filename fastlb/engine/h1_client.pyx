@@ -302,7 +302,7 @@ cdef class H1Client(ClientConnection):
         self.start_us = 0
         self.exchange = e
         self.half_closed = self.stream_flags & STREAM_EOF != 0
-        self.close_after = not h.keep_alive
+        self.close_after = not h.keep_alive or self.retiring
         self.body_total = 0
         if h.framing == FRAMING_NONE:
             self.state = CLIENT_WAIT

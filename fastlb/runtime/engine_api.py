@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fastlb.control.region import Region
@@ -16,11 +16,20 @@ from fastlb.spec import Spec
 class Engine(Protocol):
     """Accepts, balances and forwards on the loop it was made on. Not thread-safe."""
 
-    def apply(self, spec: Spec, assignment: Assignment) -> None:
-        """Builds the snapshot of `spec` and swaps it in; raises only before the swap."""
+    def apply(self, spec: Spec, assignment: Assignment, indices: Mapping[int, int] | None = None) -> None:
+        """Builds the snapshot of `spec` and swaps it in; raises only before the swap.
 
-    def listen(self, frontend: str, listen_index: int, sock: socket.socket) -> None:
-        """Accepts on a copy of the socket, for the frontend's `listen[listen_index]`."""
+        `indices`: where sockets that are listened on stand in the `listen` of their frontends now, by number.
+        """
+
+    def listen(self, number: int, frontend: str, listen_index: int, sock: socket.socket) -> None:
+        """Accepts on a copy of the socket, for the frontend's `listen[listen_index]`; `number` names it from now on."""
+
+    def unlisten(self, number: int, within: float) -> None:
+        """Takes what the queue of the socket holds, then lets go of it.
+
+        Its connections close after their next answer, idle ones after `within` seconds at the latest; tunnels go on.
+        """
 
     def stop_accepting(self) -> None:
         """Takes what the queues of the listening sockets hold, then lets go of them."""

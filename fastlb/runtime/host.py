@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastlb.control.region import DRAINING, READY, Region
 from fastlb.control.slots import Assignment
+from fastlb.control.sockets import Given
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.spec import Spec
 
@@ -25,7 +25,7 @@ class EngineHost:
         self._region = region
         self._worker = worker
         self._loop = asyncio.get_running_loop()
-        self.generation = 0
+        self._running: tuple[Spec, Assignment, Mapping[int, int] | None] | None = None
         self.engine = factory(region, worker, self._loop, max_connections=max_connections)
         self._ended = asyncio.Event()
         self._draining = False
@@ -37,19 +37,42 @@ class EngineHost:
         """ready, draining or gone."""
         return "gone" if self._ended.is_set() else "draining" if self._draining else "ready"
 
-    def start(self, spec: Spec, assignment: Assignment, listeners: Iterable[tuple[str, int, socket.socket]]) -> None:
+    def start(self, spec: Spec, assignment: Assignment, listeners: Iterable[Given]) -> None:
         """Applies the configuration, then accepts. Raises what the engine raises; close() then cleans up."""
-        self.apply(spec, assignment)
-        for frontend, index, sock in listeners:
-            self.engine.listen(frontend, index, sock)
+        self.apply(spec, assignment, listeners)
         self._region.set_worker(self._worker, pid=os.getpid(), state=READY)
         self._tick()
 
-    def apply(self, spec: Spec, assignment: Assignment) -> None:
-        """Swaps in another configuration; on an exception the one before stays."""
-        self.engine.apply(spec, assignment)
-        self.generation = assignment.generation
+    def apply(
+        self,
+        spec: Spec,
+        assignment: Assignment,
+        listeners: Iterable[Given] = (),
+        indices: Mapping[int, int] | None = None,
+    ) -> None:
+        """Swaps in another configuration and accepts on further sockets; on an exception all is as before.
+
+        `indices`: where sockets that are listened on stand in the `listen` of their frontends now, by number.
+        """
+        self.engine.apply(spec, assignment, indices)
+        opened: list[int] = []
+        try:
+            for number, frontend, index, sock in listeners:
+                self.engine.listen(number, frontend, index, sock)
+                opened.append(number)
+        except BaseException:
+            for number in opened:
+                self.engine.unlisten(number, 0.0)
+            if self._running is not None:
+                self.engine.apply(*self._running)
+            raise
+        self._running = (spec, assignment, indices)
         self._region.set_worker(self._worker, generation=assignment.generation)
+
+    def unlisten(self, numbers: Iterable[int], within: float) -> None:
+        """Lets go of listening sockets, their queues served first."""
+        for number in numbers:
+            self.engine.unlisten(number, within)
 
     def drain(self, within: float) -> None:
         """Accepts no more and finishes what is in flight, for `within` seconds at most; then `ended` is set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 
 from fastlb.control.slots import Assignment
 from fastlb.runtime.engine_api import EngineFactory, default_factory
@@ -21,6 +22,7 @@ class InlineCrew:
         self._service = service
         self._factory = factory or default_factory()
         self._host: EngineHost | None = None
+        self._listening: set[int] = set()  # numbers of the sockets
         self._started_at = 0.0
 
     async def start(self) -> None:
@@ -29,7 +31,9 @@ class InlineCrew:
         service.region.begin_worker(0)
         try:
             self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
-            self._host.start(service.spec, service.assignment, service.listeners.of_slot(0))
+            given = list(service.listeners.of_slot(0))
+            self._host.start(service.spec, service.assignment, given)
+            self._listening.update(number for number, _, _, _ in given)
             self._started_at = time.time()
         except Exception as error:
             raise StartError(f"the engine cannot start: {type(error).__name__}: {error}") from error
@@ -48,11 +52,24 @@ class InlineCrew:
         """Swaps the configuration in; a line when the engine refused it."""
         if self._host is None:
             return []
+        given = {given[0]: given for given in self._service.listeners.of_slot(0)}
         try:
-            self._host.apply(spec, assignment)
+            self._host.apply(
+                spec,
+                assignment,
+                [given[n] for n in given if n not in self._listening],
+                {number: index for number, _, index, _ in given.values()},
+            )
         except Exception as error:
             return [f"{type(error).__name__}: {error}"]
+        self._listening.update(given)
         return []
+
+    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
+        """Serves the queues of these sockets and lets go of them."""
+        if self._host is not None:
+            self._host.unlisten(self._listening.intersection(numbers), within)
+        self._listening.difference_update(numbers)
 
     def reopen_logs(self) -> None:
         """Closes and opens log files."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from fastlb.control.slots import Assignment
 from fastlb.spec import Spec
 
+ListenerKey = tuple[int, str, int]  # number, frontend, index in its `listen`
+
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Supervisor: listening sockets for the Start that follows, as many as one message takes. Descriptors: these."""
+    """Supervisor: listening sockets for the Start or Apply that follows, as many as one message takes. Descriptors:
+    these."""
 
-    listeners: tuple[tuple[str, int], ...]  # (frontend, index in its `listen`)
+    listeners: tuple[ListenerKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,18 @@ class Apply:
 
     spec: Spec
     assignment: Assignment
+    listeners: tuple[ListenerKey, ...]  # all of the worker's, in their new places
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisten:
+    """Supervisor: serve what the queues of these sockets hold, then let go of them. Answered by Unlistened.
+
+    Their connections close after their next answer, idle ones after `within` seconds at the latest.
+    """
+
+    numbers: tuple[int, ...]
+    within: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +81,17 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlistened:
+    """Worker: does not accept on these sockets any more."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Worker: cannot start, and leaves."""
 
     reason: str
 
 
-Message = Sockets | Start | Apply | Drain | Stop | ReopenLogs | Ready | Applied | Failed
+Message = Sockets | Start | Apply | Unlisten | Drain | Stop | ReopenLogs | Ready | Applied | Unlistened | Failed

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from fastlb.control.events import Events
 from fastlb.control.region import GAUGE_COUNTERS, LIMITS, Region
 from fastlb.control.resolve import resolve
-from fastlb.control.server_state import publish
+from fastlb.control.server_state import publish, retire
 from fastlb.control.slots import Assignment, Slots
 from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
@@ -22,6 +23,7 @@ from fastlb.health.monitor import Monitor
 from fastlb.health.outlier import Detector
 from fastlb.health.ramp import Ramps
 from fastlb.runtime import limits
+from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.webhook import Receiver, Webhook
 from fastlb.spec import Spec
@@ -39,7 +41,10 @@ class Crew(Protocol):
     """The engines of a service."""
 
     async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
-        """Has every engine run `spec`; returns what went wrong, a line a worker. None then runs `spec` half."""
+        """Has every engine run `spec` and accept on the sockets that are new; a line for each that stayed as it was."""
+
+    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
+        """Has the engines serve the queues of these sockets and let go of them."""
 
 
 class Service:
@@ -68,6 +73,10 @@ class Service:
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self._lock = asyncio.Lock()
         self._names: asyncio.Task[None] | None = None
+        self._look_for_names = asyncio.Event()
+        self._held = False  # what left the configuration stays in service
+        self._leaving_within = 0.0  # seconds that idle connections of sockets that leave may have
+        self._retired: set[int] = set()  # servers out of service whose index is still theirs
         self.descriptors = 0
         self.max_connections = 0
         self.reloads = 0  # asked for and done; counted by who reloads
@@ -89,7 +98,7 @@ class Service:
             for problem in problems:
                 log.warning("%s", problem)
             self.assignment = self._slots.assign(self.spec)
-            publish(self.region, self.spec, self.assignment)
+            publish(self.region, self.spec, self.assignment, self._slots.fresh())
             self.book.apply(self.spec, self.assignment)
         except BaseException:
             self.listeners.close()
@@ -103,25 +112,61 @@ class Service:
         self.outliers.apply(self.spec, self.assignment)
         self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
 
-    async def apply(self, spec: Spec, crew: Crew) -> list[str]:
-        """Replaces the configuration by `spec` (its addresses resolved, its listeners the same) everywhere.
+    async def apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
+        """Replaces the configuration by `spec` (its addresses resolved) everywhere, or nowhere.
 
-        Raises ConfigError, with nothing changed, when `spec` does not fit the region.
+        Returns a line for each worker that refused it; then all of them have the one before again. Raises ListenError
+        or ConfigError, with nothing changed, when an address cannot be bound or `spec` does not fit the region. `hold`:
+        what left the configuration stays in service until `settle`, so that the way back costs nobody anything.
         """
         async with self._lock:
-            before = (self.spec, self.assignment)
-            assignment = self._slots.assign(spec)
-            publish(self.region, spec, assignment, before=before)
-            self.spec, self.assignment = spec, assignment
-            self.webhook.point(_receiver(spec))
-            self.book.apply(spec, assignment)
-            self.book.sweep()
-            errors = await crew.apply(spec, assignment)
-            self.monitor.apply(spec, assignment)
-            self.outliers.apply(spec, assignment)
-            if not errors:
-                self._reclaim()
+            before = self.spec
+            self._held = self._held or hold
+            errors = await self._switch(spec, crew)
+            if errors:
+                for line in await self._switch(before, crew):
+                    log.error("cannot go back: %s", line)
+            if not self._held:
+                await self._settle(crew)
+            self._look_for_names.set()
             return errors
+
+    async def settle(self, crew: Crew) -> None:
+        """Lets go of what `apply(hold=True)` kept."""
+        async with self._lock:
+            self._held = False
+            await self._settle(crew)
+
+    async def _switch(self, spec: Spec, crew: Crew) -> list[str]:
+        plan = await asyncio.to_thread(self.listeners.plan, spec)
+        try:
+            assignment = self._slots.assign(spec)
+        except BaseException:
+            plan.abort()
+            raise
+        self._leaving_within = max(self._leaving_within, drain_time(self.spec))
+        publish(self.region, spec, assignment, self._slots.fresh(), before=self.spec, retired=self._retired)
+        self._retired.difference_update(assignment.servers.values())
+        self.listeners.adopt(plan)
+        self.spec, self.assignment = spec, assignment
+        self.webhook.point(_receiver(spec))
+        self.book.apply(spec, assignment)
+        self.book.sweep()
+        errors = await crew.apply(spec, assignment)
+        self.monitor.apply(spec, assignment)
+        self.outliers.apply(spec, assignment)
+        return errors
+
+    async def _settle(self, crew: Crew) -> None:
+        numbers = self.listeners.leaving()
+        if numbers:
+            # Ours first, so that a worker's own close is the last: what still waits in a queue is served.
+            self.listeners.release()
+            await crew.unlisten(numbers, self._leaving_within)
+        self._leaving_within = 0.0
+        retire(self.region, self._slots.retired_servers())
+        self._reclaim()
+        self._retired = set(self._slots.retired_servers())
 
     def _reclaim(self) -> None:
         """Gives indices free that no worker's configuration has and no connection or request is counted on."""
@@ -166,7 +211,12 @@ class Service:
 
     async def _find_names(self, crew: Crew) -> None:
         """Looks unresolved names up again until each has an address; servers that get one join."""
-        while missing := _unresolved(self.spec):
+        while True:
+            self._look_for_names.clear()
+            missing = _unresolved(self.spec)
+            if not missing:
+                await self._look_for_names.wait()
+                continue
             await asyncio.sleep(RETRY_NAMES)
             before = self.spec
             spec, _ = await resolve(before)

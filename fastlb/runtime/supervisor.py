@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 
+from fastlb.control.changes import Changes
 from fastlb.control.slots import Assignment
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
@@ -19,6 +20,7 @@ from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running, WorkerInf
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
+from fastlb.runtime.operator import Operator, Source
 from fastlb.runtime.service import Service, StartError
 from fastlb.runtime.worker_process import State, WorkerProcess, worker_command
 from fastlb.spec import Spec
@@ -64,8 +66,13 @@ class ProcessCrew:
         return [WorkerInfo(w.slot, w.pid, w.state.value, w.starts, w.started_at) for w in self.workers]
 
     async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
-        results = await asyncio.gather(*(w.apply(messages.Apply(spec, assignment)) for w in self.workers))
+        """Has every worker run the configuration; a line for each that stayed as it was."""
+        results = await asyncio.gather(*(w.apply(spec, assignment) for w in self.workers))
         return [line for line in results if line]
+
+    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
+        """Returns when no worker accepts on these sockets any more."""
+        await asyncio.gather(*(w.unlisten(numbers, within) for w in self.workers))
 
     def reopen_logs(self) -> None:
         for worker in self.workers:
@@ -118,7 +125,7 @@ class Supervisor:
 
     `command` starts a worker, `factory` makes the engine when there are none; both are for tests of the runtime itself.
     `banner` is called once the addresses are bound; the line "fastlb ready: ..." follows when all workers accept, and
-    then `ready` is called. `extras` make what else lives in this process.
+    then `ready` is called. `extras` make what else lives in this process, `source` is where a reload reads.
     """
 
     def __init__(
@@ -130,8 +137,10 @@ class Supervisor:
         command: Sequence[str] | None = None,
         factory: EngineFactory | None = None,
         extras: Sequence[ExtraFactory] = (),
+        source: Source | None = None,
     ) -> None:
         self._spec = spec
+        self._source = source
         self._banner = banner
         self._ready = ready
         self._command = command or worker_command()
@@ -140,6 +149,8 @@ class Supervisor:
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._crew: ProcessCrew | InlineCrew | None = None
+        self._operator: Operator | None = None
+        self._service: Service | None = None
 
     async def run(self) -> int:
         """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` is too large."""
@@ -147,11 +158,14 @@ class Supervisor:
         open_extras: list[Extra] = []
         crew: ProcessCrew | InlineCrew | None = None
         try:
-            service = Service(self._spec, workers=self._spec.global_.workers)
+            effective = Changes(self._spec.changes).over(self._spec)
+            self._service = service = Service(effective, workers=self._spec.global_.workers)
             await service.open()
             crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
             self._crew = crew
-            running = Running(service, crew, os.getpid())
+            self._operator = Operator(service, crew, self._spec, self._source)
+            self._operator.on_reload = self._reloading
+            running = Running(service, crew, os.getpid(), actions=self._operator)
             for make in self._extras:
                 extra = make(running)
                 await extra.open()
@@ -162,11 +176,14 @@ class Supervisor:
                 log.error("%s", problem)
             return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
         finally:
+            if self._operator is not None:
+                await self._operator.close()
             if crew is not None:
                 await crew.stop()
             for extra in reversed(open_extras):
                 await extra.close()
-            await service.close()
+            if self._service is not None:
+                await self._service.close()
 
     async def _serve(self, running: Running, crew: ProcessCrew | InlineCrew, extras: Sequence[Extra]) -> int:
         service = running.service
@@ -235,7 +252,15 @@ class Supervisor:
         self._drain_asked.set()
 
     def _reload(self) -> None:
-        log.warning("reload is not available yet; the configuration stays as it is")
+        if self._operator is None or self._drain_asked.is_set():
+            log.warning("no reload while starting or stopping")
+        else:
+            log.info("reload asked for by signal")
+            self._operator.soon(self._operator.reload)
+
+    def _reloading(self, begins: bool) -> None:
+        if not begins and self._crew is not None and self._service is not None:
+            set_up_log(self._service.spec.log.level, "supervisor")
 
     def _reopen_logs(self) -> None:
         if self._crew is not None:
@@ -258,18 +283,21 @@ def serve(
     command: Sequence[str] | None = None,
     factory: EngineFactory | None = None,
     extras: Sequence[ExtraFactory] = (),
+    source: Source | None = None,
 ) -> int:
     """Runs `spec` in this process and its workers until a signal ends it; returns the exit status.
 
-    TERM and INT drain, a second one or QUIT stops at once, USR1 reopens the logs. Must be called on the main thread,
-    with no loop running.
+    TERM and INT drain, a second one or QUIT stops at once, HUP reads `source` again, USR1 reopens the logs. Must be
+    called on the main thread, with no loop running.
     """
     import uvloop
 
     set_up_log(spec.log.level, "supervisor")
 
     async def main() -> int:
-        supervisor = Supervisor(spec, banner=banner, ready=ready, command=command, factory=factory, extras=extras)
+        supervisor = Supervisor(
+            spec, banner=banner, ready=ready, command=command, factory=factory, extras=extras, source=source
+        )
         return await supervisor.run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -17,14 +17,13 @@ import socket
 import sys
 
 from fastlb.control.region import Region
-from fastlb.control.slots import Assignment
+from fastlb.control.sockets import Given
 from fastlb.runtime import messages
 from fastlb.runtime.channel import Channel
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory, default_factory
 from fastlb.runtime.host import EngineHost
 from fastlb.runtime.log_setup import set_up_log
-from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
 
@@ -38,8 +37,9 @@ class Worker:
     def __init__(self, sock: socket.socket, factory: EngineFactory) -> None:
         self._factory = factory
         self._host: EngineHost | None = None
-        self._sockets: list[tuple[str, int, socket.socket]] = []  # until they are handed to the engine
+        self._sockets: list[Given] = []  # until they are handed to the engine
         self._drain = 30.0
+        self._role = "worker"
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._channel = Channel(sock, self._on_message, self._on_close)
@@ -60,12 +60,16 @@ class Worker:
     def _on_message(self, message: messages.Message, fds: list[int]) -> None:
         match message:
             case messages.Sockets(listeners):
-                for (frontend, index), fd in zip(listeners, fds, strict=True):
-                    self._sockets.append((frontend, index, socket.socket(fileno=fd)))
+                for key, fd in zip(listeners, fds, strict=True):
+                    self._sockets.append((*key, socket.socket(fileno=fd)))
             case messages.Start():
                 self._start(message, fds)
-            case messages.Apply(spec, assignment):
-                self._apply(spec, assignment)
+            case messages.Apply():
+                self._apply(message)
+            case messages.Unlisten(numbers, within):
+                if self._host is not None:
+                    self._host.unlisten(numbers, within)
+                self._channel.send(messages.Unlistened(numbers))
             case messages.Drain(timeout):
                 self._begin_drain(timeout)
             case messages.Stop():
@@ -85,7 +89,8 @@ class Worker:
         self._begin_drain(self._drain)
 
     def _start(self, message: messages.Start, fds: list[int]) -> None:
-        set_up_log(message.spec.log.level, f"worker {message.worker}")
+        self._role = f"worker {message.worker}"
+        set_up_log(message.spec.log.level, self._role)
         try:
             region = Region.attach(fds[0])
             self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
@@ -96,24 +101,32 @@ class Worker:
             self._leave(1)
             return
         finally:
-            for _, _, sock in self._sockets:  # the engine has its own copies
-                sock.close()
-            self._sockets.clear()
+            self._close_sockets()
         self._drain = drain_time(message.spec)
         self._track(self._host)
         self._channel.send(messages.Ready(message.assignment.generation))
 
-    def _apply(self, spec: Spec, assignment: Assignment) -> None:
-        if self._host is None:
-            return
+    def _apply(self, message: messages.Apply) -> None:
+        generation = message.assignment.generation
         try:
-            self._host.apply(spec, assignment)
+            if self._host is None:
+                return
+            indices = {number: index for number, _, index in message.listeners}
+            self._host.apply(message.spec, message.assignment, self._sockets, indices)
         except Exception as error:
             log.exception("the new configuration was not applied")
-            self._channel.send(messages.Applied(assignment.generation, f"{type(error).__name__}: {error}"))
+            self._channel.send(messages.Applied(generation, f"{type(error).__name__}: {error}"))
             return
-        self._drain = drain_time(spec)
-        self._channel.send(messages.Applied(assignment.generation))
+        finally:
+            self._close_sockets()
+        set_up_log(message.spec.log.level, self._role)
+        self._drain = drain_time(message.spec)
+        self._channel.send(messages.Applied(generation))
+
+    def _close_sockets(self) -> None:
+        for _, _, _, sock in self._sockets:  # the engine has its own copies
+            sock.close()
+        self._sockets.clear()
 
     def _begin_drain(self, within: float) -> None:
         if self._host is None:

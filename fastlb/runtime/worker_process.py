@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fastlb.control.slots import Assignment
 from fastlb.runtime import messages
 from fastlb.runtime.channel import MAX_FDS, Channel
 from fastlb.runtime.service import Service
+from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
 
@@ -85,7 +87,9 @@ class WorkerProcess:
         self._leaving = False
         self._failures = 0
         self._reason = ""
+        self._listening: set[int] = set()  # numbers of the sockets that the process has
         self._applies: dict[int, asyncio.Future[str]] = {}
+        self._unlistens: dict[tuple[int, ...], asyncio.Future[None]] = {}
         self._beats = -1
         self._beat_at = 0.0
         self._aborted_at = 0.0
@@ -125,15 +129,34 @@ class WorkerProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def apply(self, message: messages.Apply) -> str:
-        """Has the worker run the configuration; '' or what went wrong. A worker that dies gets it at its next start."""
-        if self.state not in (State.READY, State.STARTING):
+    async def apply(self, spec: Spec, assignment: Assignment) -> str:
+        """Has the worker run the configuration, with the sockets that it has not yet; '' or what went wrong.
+
+        A worker that dies gets it at its next start.
+        """
+        if self._channel is None or self.state not in (State.READY, State.STARTING):
             return ""
+        new = self._send_sockets(self._channel)
         waiting = asyncio.get_running_loop().create_future()
-        self._applies[message.assignment.generation] = waiting
-        self.send(message)
+        self._applies[assignment.generation] = waiting
+        listeners = tuple(given[:3] for given in self._service.listeners.of_slot(self.slot))
+        self._channel.send(messages.Apply(spec, assignment, listeners))
         error: str = await waiting
-        return f"worker {self.slot}: {error}" if error else ""
+        if error:
+            self._listening.difference_update(new)
+            return f"worker {self.slot}: {error}"
+        return ""
+
+    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
+        """Returns when the worker does not accept on these sockets any more, or is gone."""
+        mine = tuple(sorted(self._listening.intersection(numbers)))
+        self._listening.difference_update(mine)
+        if not mine or self._channel is None:
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._unlistens[mine] = waiting
+        self._channel.send(messages.Unlisten(mine, within))
+        await waiting
 
     def check_heartbeat(self, now: float) -> None:
         """Called every second: a worker whose beat stands still is aborted, then killed."""
@@ -225,10 +248,14 @@ class WorkerProcess:
             self._channel.close()
             self._channel = self._process = None
             held = region.reap(self.slot)
-            for waiting in self._applies.values():
-                if not waiting.done():
-                    waiting.set_result("")
+            for applying in self._applies.values():
+                if not applying.done():
+                    applying.set_result("")
+            for leaving in self._unlistens.values():
+                if not leaving.done():
+                    leaving.set_result(None)
             self._applies.clear()
+            self._unlistens.clear()
         if not self._leaving or status:
             self._reason = self._reason or ended(status)
             text = f"{ended(status)}; {held} requests were on it"
@@ -238,13 +265,20 @@ class WorkerProcess:
 
     def _send_start(self, channel: Channel) -> None:
         service = self._service
-        listeners = list(service.listeners.of_slot(self.slot))
-        for first in range(0, len(listeners), MAX_FDS):
-            some = listeners[first : first + MAX_FDS]
-            names = tuple((frontend, index) for frontend, index, _ in some)
-            channel.send(messages.Sockets(names), [sock.fileno() for _, _, sock in some])
+        self._listening.clear()
+        self._send_sockets(channel)
         start = messages.Start(self.slot, service.spec, service.assignment, service.max_connections)
         channel.send(start, [service.region.fd])
+
+    def _send_sockets(self, channel: Channel) -> list[int]:
+        """Sends what the process has not yet; their numbers."""
+        new = [given for given in self._service.listeners.of_slot(self.slot) if given[0] not in self._listening]
+        for first in range(0, len(new), MAX_FDS):
+            some = new[first : first + MAX_FDS]
+            channel.send(messages.Sockets(tuple(given[:3] for given in some)), [given[3].fileno() for given in some])
+        numbers = [given[0] for given in new]
+        self._listening.update(numbers)
+        return numbers
 
     def _on_message(self, message: messages.Message, fds: list[int]) -> None:
         for fd in fds:  # workers send none
@@ -259,6 +293,10 @@ class WorkerProcess:
                 waiting = self._applies.pop(generation, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(error)
+            case messages.Unlistened(numbers):
+                leaving = self._unlistens.pop(numbers, None)
+                if leaving is not None and not leaving.done():
+                    leaving.set_result(None)
             case messages.Failed(reason):
                 self._reason = reason
             case _:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 import fastlb.runtime.demo
 import fastlb.runtime.supervisor
 from fastlb.cli import main
+from fastlb.cli.reading import FileSource
 from fastlb.config.cpus import usable_cpus
 from fastlb.errors import FastlbError
 from fastlb.runtime.info import RuntimeInfo
@@ -32,9 +33,11 @@ class Runtime:
         self.spec: Spec | None = None
         self.demo: dict[str, object] = {}
         self.error: Exception | None = None
+        self.source: FileSource | None = None
 
-    def serve(self, spec: Spec, *, banner: Banner, extras: Sequence[object]) -> int:
+    def serve(self, spec: Spec, *, banner: Banner, extras: Sequence[object], source: FileSource | None) -> int:
         self.spec = spec
+        self.source = source
         self.extras = extras
         if self.error:
             raise self.error

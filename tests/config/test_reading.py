@@ -173,7 +173,8 @@ def test_timeouts_and_limits_are_overridden_key_by_key() -> None:
 
 
 def test_every_field_of_the_spec_can_be_set() -> None:
-    """A field that no key reaches would be dead; `resolved` is the runtime's, `changes` the overlay's, `mode` and `tls` come later."""
+    """A field that no key reaches would be dead. `resolved` is the runtime's, `changes` the overlay's, `mode` and `tls`
+    come later."""
     found = read(
         """
         global = { workers = 3, max_connections = 7, watch = true, overlay = "o.toml", pid_file = "/p", user = "u", \

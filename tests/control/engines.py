@@ -25,18 +25,18 @@ class Running:
         self.slots = Slots()
         self.assignment = self.slots.assign(self.spec)
         self.region = Region.create(False, 1)
-        publish(self.region, self.spec, self.assignment)
+        publish(self.region, self.spec, self.assignment, self.slots.fresh())
         self.listeners = Listeners(1, reuse_port=False)
         self.listeners.open(self.spec)
         self.engine = Engine(self.region, 0, asyncio.get_running_loop())
         self.engine.apply(self.spec, self.assignment)
-        for frontend, index, sock in self.listeners.of_slot(0):
-            self.engine.listen(frontend, index, sock)
+        for number, frontend, index, sock in self.listeners.of_slot(0):
+            self.engine.listen(number, frontend, index, sock)
 
     async def apply(self, mapping: dict[str, Any]) -> Spec:
         spec, _ = await resolve(parse(mapping))
         assignment = self.slots.assign(spec)
-        publish(self.region, spec, assignment, before=(self.spec, self.assignment))
+        publish(self.region, spec, assignment, self.slots.fresh(), before=self.spec)
         self.engine.apply(spec, assignment)
         self.spec, self.assignment = spec, assignment
         return spec

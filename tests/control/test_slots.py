@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlb._core.region import DRAIN, FULL_RAMP, UP, Region
-from fastlb.control.server_state import describe, publish
+from fastlb._core.region import DRAIN, EJECTED, FULL_RAMP, UP, Region
+from fastlb.control.server_state import describe, publish, retire
 from fastlb.control.slots import Assignment, Slots
 from fastlb.errors import ConfigError
-from fastlb.spec import Address, Backend, Frontend, Listen, Server, Spec
+from fastlb.spec import Address, Backend, Frontend, Listen, Server, ServerState, Spec
 
 
 def server(port: int, *, weight: int = 1, limit: int = 0, resolved: bool = True) -> Server:
@@ -61,11 +62,28 @@ def test_a_freed_index_waits_for_every_worker_and_its_last_use() -> None:
     assert table.assign(spec(["a"], {"x": [server(1), server(9)]})).server("x", address(9)) == 1
 
 
-def test_a_server_that_comes_back_gets_a_fresh_line() -> None:
+def test_a_server_that_comes_back_gets_its_line_again_while_it_may_be_in_use() -> None:
+    both, one = spec([], {"x": [server(1), server(2)]}), spec([], {"x": [server(2)]})
     table = Slots()
+    table.assign(both)
+    assert table.fresh().servers == {("x", address(1)), ("x", address(2))}
+    table.assign(one)
+    assert table.retired_servers() == [0]
+    assert table.assign(both).server("x", address(1)) == 0
+    assert table.fresh().servers == frozenset()
+    table.reclaim(table.assign(one).generation)
+    assert table.retired_servers() == []
+    assert table.assign(both).server("x", address(1)) == 0
+    assert table.fresh().servers == {("x", address(1))}
+
+
+def test_what_comes_back_needs_no_further_room() -> None:
+    table = Slots(servers=2)
     table.assign(spec([], {"x": [server(1), server(2)]}))
     table.assign(spec([], {"x": [server(2)]}))
-    assert table.assign(spec([], {"x": [server(1), server(2)]})).server("x", address(1)) == 2
+    with pytest.raises(ConfigError):
+        table.assign(spec([], {"x": [server(2), server(3)]}))
+    assert table.assign(spec([], {"x": [server(1), server(2)]})).server("x", address(1)) == 0
 
 
 def test_too_many_changes_nothing() -> None:
@@ -110,29 +128,36 @@ def test_publish_writes_lines_once_and_then_only_changes() -> None:
     table = Slots()
     first = spec(["a"], {"x": [server(1, weight=3), server(2, limit=9)]}, limit=5)
     one = table.assign(first)
-    publish(region, first, one)
+    publish(region, first, one, table.fresh())
     assert [region.state(i) for i in (0, 1)] == [UP, UP]
     assert [region.weight(i) for i in (0, 1)] == [3, 1]
     assert [region.limit(i) for i in (0, 1)] == [5, 9]  # the server's own, else the backend's
     assert region.ramp(0) == FULL_RAMP
 
-    region.set_weight(0, 50)  # set by hand at run time
-    region.change_state(1, set=DRAIN)
+    region.change_state(0, set=EJECTED)
+    region.change_state(1, clear=UP)
     region.hold(0, 0)
-    second = spec(["a"], {"x": [server(1, weight=3), server(2, limit=4), server(3)]}, limit=6)
+    drained = replace(server(2, limit=4), state=ServerState.DRAIN)
+    second = spec(["a"], {"x": [server(1, weight=4), drained, server(3)]}, limit=6)
     two = table.assign(second)
     epoch = region.group_epoch(0)
-    publish(region, second, two, before=(first, one))
-    assert [region.weight(i) for i in (0, 1, 2)] == [50, 1, 1]
+    publish(region, second, two, table.fresh(), before=first)
+    assert [region.weight(i) for i in (0, 1, 2)] == [4, 1, 1]
     assert [region.limit(i) for i in (0, 1, 2)] == [6, 4, 6]
-    assert region.state(1) == UP | DRAIN
+    assert [region.state(i) for i in (0, 1, 2)] == [UP | EJECTED, DRAIN, UP]  # what the checks found stays
     assert region.inflight(0) == 1
     assert region.group_epoch(0) > epoch
 
     third = spec(["a"], {"x": [server(1, weight=4)]})
-    publish(region, third, table.assign(third), before=(second, two))
-    assert region.weight(0) == 4  # the configuration itself changed it
-    assert region.state(1) == 0
+    publish(region, third, table.assign(third), table.fresh(), before=second)
+    assert region.state(2) == UP  # a worker may not know yet
+    retire(region, table.retired_servers())
+    assert [region.state(i) for i in (0, 1, 2)] == [UP | EJECTED, 0, 0]
+
+    fourth = spec(["a"], {"x": [server(1, weight=4), server(3)]})
+    gone = set(table.retired_servers())
+    publish(region, fourth, table.assign(fourth), table.fresh(), before=third, retired=gone)
+    assert [region.state(i) for i in (0, 1, 2)] == [UP | EJECTED, 0, UP]
 
 
 def test_a_server_without_an_address_is_down_until_it_has_one() -> None:
@@ -140,13 +165,13 @@ def test_a_server_without_an_address_is_down_until_it_has_one() -> None:
     table = Slots()
     lost = spec([], {"x": [server(1, resolved=False)]})
     one = table.assign(lost)
-    publish(region, lost, one)
+    publish(region, lost, one, table.fresh())
     assert region.state(0) == 0
     found = spec([], {"x": [server(1)]})
     two = table.assign(found)
-    publish(region, found, two, before=(lost, one))
+    publish(region, found, two, table.fresh(), before=lost)
     assert region.state(0) == UP
-    publish(region, lost, table.assign(lost), before=(found, two))
+    publish(region, lost, table.assign(lost), table.fresh(), before=found)
     assert region.state(0) == 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fastlb.control.sockets import ListenError, Listeners, backlog
+from fastlb.control.bind import backlog
+from fastlb.control.sockets import ListenError, Listeners
 from fastlb.spec import Address, Frontend, Listen, Mode, Spec
 
 
@@ -36,7 +37,7 @@ def bind() -> Iterator[Callable[..., Listeners]]:
 def test_one_socket_a_slot_on_one_port(bind) -> None:
     listeners = bind(Address("127.0.0.1", 0), slots=3)
     (entry,) = zip(*(list(listeners.of_slot(n)) for n in range(3)), strict=True)
-    socks = [sock for _, _, sock in entry]
+    socks = [sock for _, _, _, sock in entry]
     assert len({s.fileno() for s in socks}) == 3
     assert len({s.getsockname() for s in socks}) == 1
     assert listeners.addresses() == {"web": [socks[0].getsockname()]}
@@ -57,8 +58,8 @@ def test_port_alone_means_both_families(bind) -> None:
     (four, six) = listeners.addresses()["web"]
     assert (four[0], six[0]) == ("0.0.0.0", "::")
     assert four[1] == six[1]
-    assert [(name, index) for name, index, _ in listeners.of_slot(1)] == [("web", 0), ("web", 0)]
-    sixes = [s for _, _, s in listeners.of_slot(0) if s.family == socket.AF_INET6]
+    assert [(name, index) for _, name, index, _ in listeners.of_slot(1)] == [("web", 0), ("web", 0)]
+    sixes = [s for _, _, _, s in listeners.of_slot(0) if s.family == socket.AF_INET6]
     assert sixes[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
     socket.create_connection(("127.0.0.1", four[1])).close()
     socket.create_connection(("::1", four[1])).close()
@@ -66,7 +67,7 @@ def test_port_alone_means_both_families(bind) -> None:
 
 def test_indices_are_those_of_the_listen_list(bind) -> None:
     listeners = bind(Address("127.0.0.1", 0), Address("", 0), Address("::1", 0))
-    assert [index for _, index, _ in listeners.of_slot(0)] == [0, 1, 1, 2]
+    assert [index for _, _, index, _ in listeners.of_slot(0)] == [0, 1, 1, 2]
     assert listeners.count() == 4
 
 
@@ -138,7 +139,7 @@ def test_privileged_port_without_the_right() -> None:
 def test_unix_socket_is_shared_open_to_all_and_removed(bind, tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     listeners = bind(Address(path=str(path)), slots=3)
-    assert len({sock.fileno() for n in range(3) for _, _, sock in listeners.of_slot(n)}) == 1
+    assert len({sock.fileno() for n in range(3) for _, _, _, sock in listeners.of_slot(n)}) == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     assert listeners.addresses() == {"web": [str(path)]}
     with socket.socket(socket.AF_UNIX) as client:

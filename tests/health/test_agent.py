@@ -78,10 +78,10 @@ class Site:
     def apply(self, **changes) -> None:
         agent = AgentCheck(self.port, interval=0.02, timeout=5.0, send=self.send)
         fields = {"health_check": self.check, "agent_check": agent} | changes
-        before = (self.spec, self.assignment)
+        before = self.spec if self.assignment.generation else None
         self.spec = Spec((), (Backend("app", (self.server,), **fields),))
         self.assignment = self.slots.assign(self.spec)
-        publish(self.region, self.spec, self.assignment, before=before if before[1].generation else None)
+        publish(self.region, self.spec, self.assignment, self.slots.fresh(), before=before)
         self.monitor.apply(self.spec, self.assignment)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ import uvloop
 
 from fastlb._core.region import FULL_RAMP, UP, Region
 from fastlb.control.resolve import literal
-from fastlb.control.server_state import publish
+from fastlb.control.server_state import publish, retire
 from fastlb.control.slots import Assignment, Slots
 from fastlb.health.monitor import Monitor, Status
 from fastlb.health.ramp import STEPS, factor
@@ -46,9 +46,10 @@ class Bench:
         self.apply(spec)
 
     def apply(self, spec: Spec) -> None:
-        before = (self.spec, self.assignment)
+        before = self.spec if self.assignment.generation else None
         self.spec, self.assignment = spec, self.slots.assign(spec)
-        publish(self.region, spec, self.assignment, before=before if before[1].generation else None)
+        publish(self.region, spec, self.assignment, self.slots.fresh(), before=before)
+        retire(self.region, self.slots.retired_servers())
         self.monitor.apply(spec, self.assignment)
 
     def _result(self, backend: str, server: Server, status: Status) -> None:

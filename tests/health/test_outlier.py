@@ -57,7 +57,13 @@ class Bench:
         before = (self.spec, self.assignment)
         self.spec = Spec((), backends)
         self.assignment = self.slots.assign(self.spec)
-        publish(self.region, self.spec, self.assignment, before=before if before[1].generation else None)
+        publish(
+            self.region,
+            self.spec,
+            self.assignment,
+            self.slots.fresh(),
+            before=before[0] if before[1].generation else None,
+        )
         self.detector.apply(self.spec, self.assignment)
 
     def index(self, i: int) -> int:

@@ -38,7 +38,7 @@ class StandIn:
         self.loop = loop
         self.max_connections = max_connections
         self.assignment = Assignment()
-        self.socks: list[socket.socket] = []
+        self.socks: dict[int, socket.socket] = {}
         self.tasks: dict[asyncio.Task[None], bool] = {}  # True: in the middle of a request
         self.draining = False
         self.callback: Callable[[], None] | None = None
@@ -48,7 +48,7 @@ class StandIn:
         if os.environ.get("STANDIN_DIES"):
             raise RuntimeError(os.environ["STANDIN_DIES"])
 
-    def apply(self, spec: Spec, assignment: Assignment) -> None:
+    def apply(self, spec: Spec, assignment: Assignment, indices: object = None) -> None:
         names = [s.name for b in spec.backends for s in b.servers]
         if "refuse this" in names:
             raise ValueError("refused: refuse this")
@@ -56,10 +56,10 @@ class StandIn:
             os._exit(1)
         self.assignment = assignment
 
-    def listen(self, frontend: str, listen_index: int, sock: socket.socket) -> None:
+    def listen(self, number: int, frontend: str, listen_index: int, sock: socket.socket) -> None:
         own = sock.dup()
         own.setblocking(False)
-        self.socks.append(own)
+        self.socks[number] = own
         self.loop.add_reader(own.fileno(), self._accept, own)
 
     def _accept(self, own: socket.socket) -> None:
@@ -116,12 +116,15 @@ class StandIn:
             return str(self.assignment.generation)
         return f"worker {self.worker} pid {os.getpid()}"
 
+    def unlisten(self, number: int, within: float) -> None:
+        own = self.socks.pop(number)
+        self.loop.remove_reader(own.fileno())
+        self._accept(own)
+        own.close()
+
     def stop_accepting(self) -> None:
-        for own in self.socks:
-            self.loop.remove_reader(own.fileno())
-            self._accept(own)
-            own.close()
-        self.socks.clear()
+        for number in list(self.socks):
+            self.unlisten(number, 0)
 
     def drain(self) -> None:
         self.draining = True

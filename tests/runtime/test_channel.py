@@ -84,7 +84,7 @@ def test_messages_arrive_in_order_and_whole(loop) -> None:
             messages.Start(3, spec, Slots().assign(spec), 100),
             messages.Sockets((("web", 0), ("web", 1))),
             messages.Drain(1.5),
-            messages.Apply(spec, Slots().assign(spec)),
+            messages.Apply(spec, Slots().assign(spec), ((1, "web", 0),)),
             messages.Stop(),
         ]
         for message in sent:
@@ -123,7 +123,7 @@ def test_unsent_descriptors_are_closed(loop) -> None:
         b.channel._loop.remove_reader(b.channel._sock.fileno())  # a worker that does not read
         read, write = os.pipe()
         for _ in range(50):
-            a.channel.send(messages.Apply(large_spec(2000), Slots().assign(large_spec(1))), [read])
+            a.channel.send(messages.Apply(large_spec(2000), Slots().assign(large_spec(1)), ()), [read])
         os.close(read)
         os.close(write)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from fastlb._core.region import UP
+from fastlb._core.region import EJECTED, UP
 from fastlb.control.resolve import resolve
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
@@ -74,12 +74,13 @@ def test_apply_reaches_every_engine_and_keeps_lines(workers: int) -> None:
         first = make_spec(0, listen=ANY, servers=(ONE, TWO))
         async with running(first, workers) as (service, crew):
             assert await get(service, "/generation") == "1"
-            service.region.set_weight(1, 77)
-            second, _ = await resolve(with_servers(first, TWO, THREE))
+            service.region.change_state(1, set=EJECTED)
+            second, _ = await resolve(with_servers(first, replace(TWO, weight=77), THREE))
             assert await service.apply(second, crew) == []
             assert {await get(service, "/generation") for _ in range(8)} == {"2"}
             assert service.assignment.server("app", TWO.address) == 1
             assert service.region.weight(1) == 77
+            assert service.region.state(1) == UP | EJECTED
             assert service.assignment.server("app", THREE.address) == 2
             assert service.region.state(0) == 0
             # all acknowledged, nothing in flight: the line of the one that left is free again
@@ -120,7 +121,8 @@ def test_an_engine_that_refuses_says_why(workers: int) -> None:
             bad, _ = await resolve(with_servers(first, replace(ONE, name="refuse this")))
             (line,) = await service.apply(bad, crew)
             assert line.endswith("ValueError: refused: refuse this")
-            assert await get(service, "/generation") == "1"
+            assert service.spec.backends[0].servers[0].name == "s1"
+            assert await get(service, "/generation") == "3"  # the first one again
 
     run(work)
 

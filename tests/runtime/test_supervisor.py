@@ -210,10 +210,10 @@ def test_usr1_reopens_logs_everywhere(supervise) -> None:
     running.program.wait_line("standin 1 reopened")
 
 
-def test_hup_says_that_it_does_nothing_yet(supervise) -> None:
+def test_hup_without_a_file_changes_nothing(supervise) -> None:
     running = supervise(workers=1)
     running.program.send(signal.SIGHUP)
-    running.program.wait_line("reload is not available yet")
+    running.program.wait_line("there is no configuration file to read again")
     assert running.get("/").startswith("worker 0")
 
 
