@@ -560,8 +560,7 @@ cdef class Exchange(Waiter):
             self.leave_queue()
         self.give_back(USE_CANCELLED)
         self.status = <uint16_t>status
-        self.term[0] = term[0]
-        self.term[1] = term[1]
+        memcpy(self.term, term, 2)
         self.reason = reason
         n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
         if self.method == METHOD_HEAD:
