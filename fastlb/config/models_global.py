@@ -109,7 +109,7 @@ class AdminTable(Table):
     """Where the program itself is watched and steered."""
 
     listen: ListenAddress | None = option(None, "Address of the stats page, the JSON API, /metrics and /healthz.")
-    socket: str = option("", "Unix socket with the same API, for `fastlb ctl` and `fastlb top`.")
+    socket: str = option("", "Unix socket with the same API, open to its owner without a token.")
     token: Token = option(
         "", "Who shows it may change things on `listen`. The token itself, env:NAME or file:PATH. Empty = nobody may."
     )

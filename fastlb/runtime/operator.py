@@ -468,7 +468,7 @@ def _at_next_start(before: Spec, now: Spec) -> list[Problem]:
             value = getattr(new, name)
             if getattr(old, name) != value:
                 shown = MISSING if name == "token" or value is None else value if isinstance(value, int) else str(value)
-                why = "takes effect at the next start, or with `fastlb upgrade`"
+                why = "takes effect at the next start"
                 problems.append(Problem(f"{table}.{name}", shown, why, file=now.source, severity="warning"))
     return problems
 
