@@ -328,6 +328,19 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """After what a request is tried again (`Backend.retries` times), and how many may be at a time.
+
+    What a server may have seen is sent again only where the request is idempotent and was kept whole.
+    """
+
+    on: tuple[str, ...] = ("connect", "closed")  # connect | closed | timeout | malformed
+    statuses: tuple[tuple[int, int], ...] = ()  # of answers, ranges of 400-599
+    budget: float = 0.2  # share of the backend's requests in flight, over all workers
+    budget_min: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """A named group of servers."""
 
@@ -340,6 +353,7 @@ class Backend:
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
     max_queue: int = 0  # waiting requests a worker; 0 = unlimited
     retries: int = 2  # 0-3, on different servers
+    retry: Retry = field(default_factory=Retry)
     slow_start: float = 0.0  # seconds of ramp after a server came back
     outlier: Outlier | None = field(default_factory=Outlier)
     timeouts: Timeouts = field(default_factory=Timeouts)

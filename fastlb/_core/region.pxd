@@ -27,9 +27,10 @@ cdef enum:
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
     RATE_SLOTS = 1 << 20        # keys of rate limits, 16 MB when all are in use; a power of two
     # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
-    # open 30. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
+    # open 30, retrying 31. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
     # counters stay, and its successor in the slot counts on from them, so that totals never go back.
-    GAUGES = 0x50200002
+    RETRYING = 31
+    GAUGES = 0xD0200002
 
 # One worker (64 bytes). Written by that worker; `pid` also by the supervisor.
 ctypedef struct WorkerLine:

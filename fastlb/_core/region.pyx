@@ -92,6 +92,13 @@ cdef inline size_t _pages(size_t n) noexcept:
     return (n + PAGE - 1) & ~<size_t>(PAGE - 1)
 
 
+cdef void _subtract(uint32_t* word, uint32_t n) noexcept:
+    """Takes `n` off what several processes count in, never below 0."""
+    cdef uint32_t seen = fl_load32(word)
+    while not fl_cas32(word, &seen, seen - n if seen > n else 0):
+        pass
+
+
 cdef uint64_t _now_ms() noexcept:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
@@ -268,6 +275,8 @@ cdef class Region:
         cdef int g = self._group_index(group)
         cdef RegionHeader* header = self._header()
         self._groups[g].ticket = 0
+        self._groups[g].retrying = 0
+        self._groups[g].retries_refused = 0
         if header.groups_high <= <uint32_t>g:
             header.groups_high = g + 1
         else:
@@ -346,6 +355,10 @@ cdef class Region:
         """Goes up at each change of any server of the group, or of the set."""
         return fl_load32(&self._groups[self._group_index(group)].epoch)
 
+    def retries_refused(self, group):
+        """Further attempts that were not made because the backend's retry budget was spent."""
+        return fl_load64(&self._groups[self._group_index(group)].retries_refused)
+
     def bump_group(self, group):
         """Announces that the set of servers of the group changed."""
         fl_add32(&self._groups[self._group_index(group)].epoch, 1)
@@ -370,15 +383,13 @@ cdef class Region:
         """Forgets the failures in a row: they are judged, and what follows counts anew."""
         fl_store32(&self._servers[self._server_index(server)].failures_in_a_row, 0)
 
-    def use(self, server, *, failed=False, int count=1):
+    def use(self, server, *, failed=False, uint32_t count=1):
         """Counts `count` uses that have ended as workers do when they take and release. For tools and tests."""
         cdef ServerLine* line = &self._servers[self._server_index(server)]
-        if count < 0:
-            raise ValueError(f"count: {count} is negative")
-        fl_add64(&line.picks, <uint64_t>count)
+        fl_add64(&line.picks, count)
         if failed:
-            fl_add64(&line.failures, <uint64_t>count)
-            fl_add32(&line.failures_in_a_row, <uint32_t>count)
+            fl_add64(&line.failures, count)
+            fl_add32(&line.failures_in_a_row, count)
         elif count:
             fl_store32(&line.failures_in_a_row, 0)
 
@@ -411,7 +422,7 @@ cdef class Region:
         Only when the worker is gone for sure. O(servers assigned).
         """
         cdef int w = self._slot_index(worker)
-        cdef uint32_t held, seen, left
+        cdef uint32_t held
         cdef RegionHeader* header = self._header()
         cdef uint64_t total = 0
         cdef uint32_t i
@@ -420,16 +431,13 @@ cdef class Region:
             if held == 0:
                 continue
             fl_store32(self.ledger(w, i), 0)
-            seen = fl_load32(&self._servers[i].inflight)
-            while True:
-                left = seen - held if seen > held else 0
-                if fl_cas32(&self._servers[i].inflight, &seen, left):
-                    break
+            _subtract(&self._servers[i].inflight, held)
             total += held
             self._bump(i)           # it may be below its limit again
         for i in range(header.servers_high):
             self._zero_gauges(self.server_counters(w, i))
         for i in range(header.groups_high):
+            _subtract(&self._groups[i].retrying, <uint32_t>fl_load64(&self.group_counters(w, i)[RETRYING]))
             self._zero_gauges(self.group_counters(w, i))
         for i in range(header.frontends_high):
             self._zero_gauges(self.frontend_counters(w, i))

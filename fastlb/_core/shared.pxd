@@ -32,5 +32,6 @@ ctypedef struct RateSlot:
 ctypedef struct GroupLine:
     uint64_t ticket             # W: exact round robin over all workers
     uint32_t epoch              # S: goes up whenever any of its servers' epochs does, or the set changes
-    uint32_t spare0
-    uint64_t spare[6]
+    uint32_t retrying           # W: exchanges on a further attempt, all workers
+    uint64_t retries_refused    # W: attempts not made because the budget was spent
+    uint64_t spare[5]

@@ -81,7 +81,7 @@ def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
         ("server limits", _by_owner(backends, _server_limits)),
         ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
         ("passive checks", _by_owner(backends, _outlier)),
-        ("retries", _by_owner(backends, lambda b: f"{b.retries}, each on another server" if b.retries else "")),
+        ("retries", _by_owner(backends, _retries)),
         ("panic", _by_owner(backends, _panic)),
         ("slow start", _by_owner(backends, lambda b: format_duration(b.slow_start) if b.slow_start else "")),
     ]
@@ -123,6 +123,15 @@ def _server_limits(backend: Backend) -> str:
     if backend.max_queue:
         parts.append(f"{backend.max_queue} waiting a worker")
     return ", ".join(parts)
+
+
+def _retries(backend: Backend) -> str:
+    retry = backend.retry
+    reasons = [*retry.on, *(f"{low}" if low == high else f"{low}-{high}" for low, high in retry.statuses)]
+    if not backend.retries or not reasons:
+        return ""
+    budget = f"at most {retry.budget * 100:g}% of all at a time, or {retry.budget_min}"
+    return f"{backend.retries}, each on another server, after {', '.join(reasons)}; {budget}"
 
 
 def _outlier(backend: Backend) -> str:

@@ -165,6 +165,8 @@ class _Checker:
             if backend.agent_check is not None:
                 yield from _more_than_none((*path, "agent_check"), backend.agent_check)
             yield from _outlier((*path, "outlier"), backend)
+            if not backend.retries and self.wrote(path, "retry"):
+                yield Finding((*path, "retry"), "has no effect with retries = 0", warning=True)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
             if backend.max_queue and not limited:
                 yield Finding(

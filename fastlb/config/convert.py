@@ -195,6 +195,12 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         max_connections=table.max_connections,
         max_queue=table.max_queue,
         retries=table.retries,
+        retry=spec.Retry(
+            on=tuple(one for one in table.retry.on if isinstance(one, str)),
+            statuses=tuple(one for one in table.retry.on if not isinstance(one, str)),
+            budget=table.retry.budget,
+            budget_min=table.retry.budget_min,
+        ),
         slow_start=table.slow_start,
         outlier=spec.Outlier(**table.outlier.model_dump()) if table.outlier else None,
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),

@@ -27,6 +27,7 @@ from .types import (
     Method,
     Name,
     Regex,
+    RetryConditions,
     ServerAddress,
     Share,
     StatusRanges,
@@ -58,6 +59,7 @@ _CHECK_TLS = spec.CheckTls()
 _AGENT = spec.AgentCheck(0)
 _POOL = spec.Pool()
 _OUTLIER = spec.Outlier()
+_RETRY = spec.Retry()
 
 Algorithm = Annotated[str, *choice(*ALGORITHMS, aliases=ALGORITHM_ALIASES)]
 algorithm = word(*ALGORITHMS, aliases=ALGORITHM_ALIASES)
@@ -216,6 +218,22 @@ Servers = Annotated[
 ]
 
 
+class RetryTable(Table):
+    """After what a request is tried again, and how many may be at a time."""
+
+    on: RetryConditions = option(
+        lambda: list(_RETRY.on),
+        'connect, closed (before any answer), timeout, malformed; and statuses such as 503 or "502-504".',
+        shown=list(_RETRY.on),
+    )
+    budget: Share = option(
+        _RETRY.budget,
+        "Requests tried again at a time, of all in flight to the backend; more get the failure.",
+        shown="20%",
+    )
+    budget_min: Count = option(_RETRY.budget_min, "So many may be at any time.")
+
+
 class PoolTable(Table):
     """Idle connections to servers that are kept for the next request."""
 
@@ -239,6 +257,7 @@ class BackendTable(Table):
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)
+    retry: RetryTable = option(RetryTable, "After what, and how many at a time.")
     slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
     pool: PoolTable = option(PoolTable, "Idle connections kept for the next request.")

@@ -427,3 +427,18 @@ def account(value: object) -> str:
     if found and not _ACCOUNT.fullmatch(found):
         raise Invalid("not a valid name of a user or group", found.strip())
     return found
+
+
+@verified
+def retry_condition(value: object) -> str | tuple[int, int]:
+    """A kind of failure, or a status or a range of them from 400 to 599."""
+    kinds = ("connect", "closed", "timeout", "malformed")
+    if isinstance(value, str) and value in kinds:
+        return value
+    if isinstance(value, str) and not value[:1].isdigit():
+        aliases = {"conn-failure": "connect", "error": "connect", "empty-response": "closed", "reset": "closed"}
+        raise Invalid(f"must be {listed(kinds)} or a status", nearest(value, kinds, aliases))
+    found = status_range(value)
+    if found[0] < 400:
+        raise Invalid("only failures are tried again: statuses from 400 to 599")
+    return found

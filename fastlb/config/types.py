@@ -154,6 +154,15 @@ StatusRange = Annotated[
     WithJsonSchema({"type": ["integer", "string"], "examples": [200, "200-399"]}),
 ]
 
+RetryCondition = Annotated[
+    str | tuple[int, int],
+    PlainValidator(syntax.retry_condition),
+    WithJsonSchema({"type": ["integer", "string"], "examples": ["connect", "timeout", 503, "502-504"]}),
+]
+RetryConditions = Annotated[
+    list[RetryCondition], BeforeValidator(one_or_many, json_schema_input_type=RetryCondition | list[RetryCondition])
+]
+
 Hosts = Annotated[
     list[HostPattern], BeforeValidator(one_or_many, json_schema_input_type=HostPattern | list[HostPattern])
 ]

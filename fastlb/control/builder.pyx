@@ -27,6 +27,7 @@ from fastlb.engine.rate_limit cimport RateLimits, RateRule
 from fastlb.engine.report cimport ExchangeReporter
 from fastlb.engine.request_key cimport (
     KEY_COOKIE, KEY_HEADER, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, KEY_URI)
+from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
@@ -182,6 +183,10 @@ cdef class Engine:
         backend.queue_ms = milliseconds(b.timeouts.queue)
         backend.tunnel_ms = milliseconds(b.timeouts.tunnel)
         backend.retries = b.retries
+        backend.retry = RetryPolicy(selector, b.retry.on, b.retry.statuses, b.retry.budget, b.retry.budget_min)
+        backend.retry.line = self.region.group(group)
+        backend.retry.counters = backend.counters
+        backend.retry.owner = self.region
         backend.max_queue = b.max_queue
         backend.key_kind, backend.key_name = hash_key(b.balance)
         return backend

@@ -38,6 +38,7 @@ TOTAL_US: Final = 27
 IDLE: Final = 28  # idle connections to the server now
 INTERCEPTED: Final = 29  # answered without a server
 OPEN: Final = 30  # client connections open now
+RETRYING: Final = 31  # exchanges on a further attempt that is in the retry budget, now
 
 # Histograms behind the counters, by number
 TIME_QUEUE: Final = 0
@@ -49,5 +50,5 @@ NAMES: Final = (
     "connections", "current", "peak", "requests", "bytes_in", "bytes_out", "1xx", "2xx", "3xx", "4xx", "5xx", "other",
     "bad_requests", "denied", "connect_errors", "response_errors", "retries", "redispatches", "client_aborts",
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
-    "idle", "intercepted", "open",
+    "idle", "intercepted", "open", "retrying",
 )  # fmt: skip

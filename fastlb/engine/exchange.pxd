@@ -91,6 +91,7 @@ cdef class Exchange(Waiter):
         bint queueing
         bint ended
         bint reused                 # the attempt at hand runs on a kept-alive connection
+        bint retrying               # counted in the backend's retry budget
         uint8_t ntried
         uint8_t attempts
         uint8_t redispatched
@@ -124,6 +125,8 @@ cdef class Exchange(Waiter):
     cdef void connected(self) noexcept
     cdef void response_head(self, const ResponseHead* h) noexcept
     cdef void response_complete(self) noexcept
+    # Before response_head: whether to throw the answer away (attempt_failed with FAIL_STATUS).
+    cdef bint retries_status(self, int status) noexcept
     cdef void attempt_failed(self, int failure) noexcept
     # --- from the client side
     cdef void client_gone(self) noexcept
@@ -146,9 +149,9 @@ cdef class Exchange(Waiter):
     cdef bint _leaving(self) noexcept
     cdef void _answer(self, const char* p, size_t n, bint close) noexcept
     cdef void trim(self) noexcept
+    cdef void _cut(self, const char* term, const char* reason) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
-    cdef void _count_redispatch(self) noexcept
-    cdef bint _replayable(self) noexcept
+    cdef bint _repeatable(self) noexcept
 
 # A new exchange; the caller's reference is the reactor's to give up (Exchange.end does).
 cdef Exchange exchange_new(Core core, Frontend front)

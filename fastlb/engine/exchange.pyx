@@ -18,8 +18,8 @@ from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_O
 from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_new
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
-    AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, Verdict,
-    failure_verdict)
+    AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
+    Verdict, failure_verdict)
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.router cimport ROUTE_REFUSED
 from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
@@ -389,66 +389,64 @@ cdef class Exchange(Waiter):
     cdef void attempt_failed(self, int failure) noexcept:
         """The attempt at hand is over; its connection is gone already. Tries elsewhere when nothing was lost."""
         cdef Backend b = self.backend
-        cdef ClientSide c = self.client
         cdef Verdict v = failure_verdict(failure, self.response_started)
         self.up = None
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
             b.counters[COUNT_CONNECT_ERRORS] += 1
-            if self.server is not None:
-                self.server.counters[COUNT_CONNECT_ERRORS] += 1
-        self.give_back(USE_FAILED if v.blame else USE_CANCELLED)
+            self.server.counters[COUNT_CONNECT_ERRORS] += 1
+        self.give_back(USE_OK if failure == FAIL_STATUS else USE_FAILED if v.blame else USE_CANCELLED)
         if self.response_started:
-            memcpy(self.term, v.term, 2)
-            if self.reason == NULL:
-                self.reason = v.reason
-            self.client = None
-            self.end()
-            if c is not None:
-                c.break_off(self, True)
+            self._cut(v.term, v.reason if self.reason == NULL else self.reason)
             return
-        if c is None:
+        if self.client is None:
             self.end()
             return
-        if (self.attempts <= b.retries
-                and (v.again == AGAIN_ALWAYS or (v.again == AGAIN_IDEMPOTENT and method_idempotent(self.method)
-                                                 and self._replayable()))):
-            self._try_elsewhere(failure, v.status, v.term, v.reason)
+        if self.attempts <= b.retries and b.retry.covers(failure) and (v.again == AGAIN_ALWAYS or (
+                v.again == AGAIN_IDEMPOTENT and self._repeatable()
+                and (failure == FAIL_STALE or b.retry.reserve(&self.retrying, b.queue.count)))):
+            self._try_elsewhere(failure, self.status if failure == FAIL_STATUS else v.status, v.term, v.reason)
             return
         self.fail(v.status, v.term, v.reason)
 
+    cdef bint retries_status(self, int status) noexcept:
+        cdef Backend b = self.backend
+        if (self.attempts > b.retries or self.client is None or not self._repeatable()
+                or not b.retry.wants(status, self.tried, self.ntried, self.slot)
+                or not b.retry.reserve(&self.retrying, b.queue.count)):
+            return False
+        self.status = <uint16_t>status
+        return True
+
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept:
         cdef Backend b = self.backend
-        cdef int slot = self.slot
+        cdef int slot = -1
         self.status = <uint16_t>status
         memcpy(self.term, term, 2)
         self.reason = reason
         b.counters[COUNT_RETRIES] += 1
         self.server.counters[COUNT_RETRIES] += 1
         if self.ntried < MAX_TRIED:
-            self.tried[self.ntried] = slot
+            self.tried[self.ntried] = self.slot
             self.ntried += 1
         if failure == FAIL_STALE:
-            # The server may be well: when there is no other, a new connection to the same one is a fair try.
             slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
-            if slot >= 0:
-                self._count_redispatch()
-                self.attach(slot)
+            if slot < 0:
+                # The server may be well: when there is no other, a new connection to the same one is a fair try.
+                self.ntried -= 1
+                self.assign()
                 return
-            self.ntried -= 1
-            self.assign()
-            return
-        self._count_redispatch()
-        self.assign()
-
-    cdef void _count_redispatch(self) noexcept:
         self.redispatched = 1
-        self.backend.counters[COUNT_REDISPATCHES] += 1
+        b.counters[COUNT_REDISPATCHES] += 1
         self.server.counters[COUNT_REDISPATCHES] += 1
+        if slot >= 0:
+            self.attach(slot)
+        else:
+            self.assign()
 
     cdef void trim(self) noexcept:
         """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
         cdef const char* before = self.saved.data
-        if method_idempotent(self.method) and self._replayable():
+        if self._repeatable():
             return
         self.body_len = 0
         self.saved = chunk_cut(self.saved, self.head_len)
@@ -456,9 +454,10 @@ cdef class Exchange(Waiter):
             # What `request` describes has moved, or was in the new place before and is gone.
             self.core.request_base = self.saved.data if self.core.request_base == before else NULL
 
-    cdef bint _replayable(self) noexcept:
-        # All of the request is in `saved`: none of it went to the server only.
-        return self.request_done and self.bytes_in == self.head_len + self.body_len and self.bytes_in <= REPLAY_BYTES
+    cdef bint _repeatable(self) noexcept:
+        # All of the request is in `saved`: none of it went to the server only. And it may go to two servers.
+        return (self.request_done and self.bytes_in == self.head_len + self.body_len and self.bytes_in <= REPLAY_BYTES
+                and method_idempotent(self.method))
 
     # --- what the client side reports
 
@@ -493,29 +492,22 @@ cdef class Exchange(Waiter):
     cdef void client_timed_out(self) noexcept:
         """The client does not send its body, or does not read the response; or the wait in the queue was too long."""
         cdef ServerSide up = self.up
-        cdef ClientSide c = self.client
         if self.queueing:
             self.leave_queue()
             self.fail(503, b"sQ", b"no server became free in time")
             return
         if self.response_started:
-            self.reason = b"client stopped reading"
-            memcpy(self.term, b"cD", 2)
-            self.client = None
             self.up = None
             if up is not None:
                 up.cancel()
             self.give_back(USE_CANCELLED)
-            self.end()
-            if c is not None:
-                c.break_off(self, True)
+            self._cut(b"cD", b"client stopped reading")
             return
         self.body_refused(408, b"client stopped sending the request body")
 
     cdef void body_refused(self, int status, const char* reason) noexcept:
         """The body breaks the protocol or a limit."""
         cdef ServerSide up = self.up
-        cdef ClientSide c = self.client
         self.up = None
         if up is not None:
             up.cancel()
@@ -523,14 +515,19 @@ cdef class Exchange(Waiter):
         if self.queueing:
             self.leave_queue()
         if self.response_started:
-            self.reason = reason
-            memcpy(self.term, b"PD", 2)
-            self.client = None
-            self.end()
-            if c is not None:
-                c.break_off(self, True)
+            self._cut(b"PD", reason)
             return
         self.fail(status, b"cD" if status == 408 else b"PR", reason)
+
+    cdef void _cut(self, const char* term, const char* reason) noexcept:
+        """Ends in the middle of an answer, which must not pass for complete."""
+        cdef ClientSide c = self.client
+        memcpy(self.term, term, 2)
+        self.reason = reason
+        self.client = None
+        self.end()
+        if c is not None:
+            c.break_off(self, True)
 
     cdef void tunnel_over(self, bint broken) noexcept:
         """Both sides have ended, one broke, or nothing moved for too long."""
@@ -594,6 +591,8 @@ cdef class Exchange(Waiter):
         self.ended = True
         FL_ASSERT(not self.holding, b"server given back before the end")
         self.core.reporter.report(<PyObject*>self)
+        if self.retrying:
+            self.backend.retry.release()
         self.front.counters[COUNT_CURRENT] -= 1
         if self.backend is not None:
             self.backend.counters[COUNT_CURRENT] -= 1

@@ -12,6 +12,7 @@ cdef enum:
     FAIL_RESOURCES = 9          # no descriptor, no memory: ours
     FAIL_HEAD_TOO_LARGE = 10    # the request head does not fit after rewriting
     FAIL_HEAD_REFUSED = 11      # rewriting refused it
+    FAIL_STATUS = 12            # answered a status that is tried again; the answer is thrown away
 
 cdef enum:
     AGAIN_NEVER = 0

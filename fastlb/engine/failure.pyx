@@ -24,13 +24,15 @@ cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil:
     if failure == FAIL_CLOSED:
         return made(502, b"SH", b"server closed the connection before answering", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_TIMEOUT:
-        return made(504, b"sH", b"server did not answer in time", AGAIN_NEVER, True)
+        return made(504, b"sH", b"server did not answer in time", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_MALFORMED:
-        return made(502, b"PD" if response_started else b"PH", b"malformed response", AGAIN_NEVER, True)
+        return made(502, b"PD" if response_started else b"PH", b"malformed response", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_TRUNCATED:
         return made(502, b"SD" if response_started else b"SH", b"server broke the response off", AGAIN_NEVER, True)
     if failure == FAIL_STALLED:
         return made(502, b"sD", b"server stopped sending the response", AGAIN_NEVER, True)
+    if failure == FAIL_STATUS:
+        return made(502, b"SH", b"server answered a status that is tried again", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_HEAD_REFUSED:
         return made(400, b"PR", b"request target cannot be passed on safely", AGAIN_NEVER, False)
     return made(431, b"PR", b"request head too large after rewriting", AGAIN_NEVER, False)

@@ -18,7 +18,7 @@ from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport ClientSide
 from fastlb.engine.failure cimport (
     FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED,
-    FAIL_RESOURCES, FAIL_STALE, FAIL_STALLED, FAIL_TIMEOUT, FAIL_TRUNCATED)
+    FAIL_RESOURCES, FAIL_STALE, FAIL_STALLED, FAIL_STATUS, FAIL_TIMEOUT, FAIL_TRUNCATED)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport Server, ServerConnection, pool_put, pool_remove
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
@@ -294,6 +294,9 @@ cdef class H1Upstream(ServerSide):
         if h.framing == FRAMING_TUNNEL and not e.upgrade:
             # RFC 9110 section 15.2.2
             self.malformed(p, n, 0, False, b"101 to a request that did not ask for it")
+            return False
+        if e.backend.retry.any_status and e.retries_status(h.status):
+            self.drop(FAIL_STATUS)
             return False
         self.head_done = True
         self.head_base = p

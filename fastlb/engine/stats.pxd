@@ -36,6 +36,7 @@ cdef enum:
     COUNT_IDLE = 28             # idle connections now
     COUNT_INTERCEPTED = 29      # answered locally
     COUNT_OPEN = 30             # client connections open now
+    COUNT_RETRYING = 31         # exchanges on a further attempt that is in the budget, now
 
 # One more now, and perhaps more than ever.
 cdef inline void count_up(uint64_t* block, int gauge, int peak) noexcept nogil:

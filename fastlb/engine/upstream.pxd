@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 from fastlb.balance.selector cimport Selector
 from fastlb.engine.capture cimport Captured
 from fastlb.engine.rate_limit cimport RateLimits
+from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
@@ -24,6 +25,7 @@ cdef class Backend:
         # milliseconds, 0 = off
         uint32_t connect_ms, server_ms, queue_ms, tunnel_ms
         uint32_t retries
+        RetryPolicy retry
         uint32_t max_queue
         uint8_t key_kind            # KEY_* of request_key.pxd
         bytes key_name              # lower case, of a header, cookie or query parameter

@@ -15,6 +15,7 @@ cdef class Backend:
         self.count = len(servers)
         self.counters = private_counters()
         self.queue = WaitQueue()
+        self.retry = RetryPolicy(selector, ("connect", "closed"), (), 0.2, 3)
         self.captured = Captured()
         self.by_slot = <PyObject**>calloc(max(1, self.count), sizeof(PyObject*))
         if self.by_slot == NULL:

@@ -42,7 +42,7 @@ def test_the_least() -> None:
         "request limits   head 16KB, 100 fields, URI 8KB, body unlimited",
         "connections      480 at a time a worker (1024 open files)",
         "passive checks   5 failures in a row, success rate, latency x3: out for 10s to 5m, at most 50% of all",
-        "retries          2, each on another server",
+        "retries          2, each on another server, after connect, closed; at most 20% of all at a time, or 3",
         "panic            with fewer than 50% of its servers up a backend uses all",
         "off              server limits, health checks, slow start",
     ]

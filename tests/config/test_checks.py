@@ -28,6 +28,9 @@ def backend(text: str) -> str:
         'health_check = { body_regex = "^(a|b)$", tls = { verify = false } }',
         "agent_check = { port = 9 }",
         "outlier = true",
+        'retry = { on = "timeout" }',
+        'retry = { on = ["connect", 503, "5xx"], budget = 1.0 }',
+        "retry = { on = [] }",
         "outlier = false",
         'outlier = { latency = 0, max_ejected = "10%" }',
     ],
@@ -58,6 +61,10 @@ def test_right(text: str) -> None:
         ('outlier = { base = "10s", max = "5s" }', "must not be less than base"),
         ("outlier = { latency = 0.5 }", "must be more than 1"),
         ("outlier = 5", "outlier"),
+        ('retry = { on = ["sometimes"] }', "must be connect, closed, timeout or malformed or a status"),
+        ('retry = { on = ["conn-failure"] }', 'did you mean "connect"?'),
+        ("retry = { on = 200 }", "statuses from 400 to 599"),
+        ("retry = { budget = 20 }", "a share is from 0 to 1"),
     ],
 )
 def test_wrong(text: str, reason: str) -> None:

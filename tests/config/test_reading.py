@@ -233,6 +233,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
         max_queue = 4
         retries = 1
         slow_start = "5s"
+        retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4 }
         outlier.consecutive_failures = 1
         outlier.interval = "2s"
         outlier.success_rate = false
@@ -309,6 +310,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
         max_queue=4,
         retries=1,
         slow_start=5.0,
+        retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4),
         outlier=spec.Outlier(1, 2.0, False, 4.0, 5.0, 6, 7, 8.0, 9.0, 0.1, 11.0, False),
         timeouts=times,
         pool=spec.Pool(1, 2.0, 3.0, 4),
@@ -329,6 +331,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
             found.log,
             times,
             app.outlier,
+            app.retry,
             app.agent_check,
             app.health_check.tls,
         )
