@@ -10,7 +10,7 @@ from fastlb.engine.stream cimport Stream
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport Waiter
 from fastlb.http.response_head cimport ResponseHead
-from fastlb.http.identity cimport ForwardInfo, Trace
+from fastlb.http.identity cimport Trace
 from fastlb._core.net cimport sockaddr
 from fastlb._core.span cimport Span
 
@@ -115,12 +115,14 @@ cdef class Exchange(Waiter):
         char request_id[32]
         Trace trace                 # where the frontend has traces
 
-    # Routes and begins; core.request describes the head at `buf`, `body` follows it in memory.
-    cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
-                    bint request_done) noexcept
-    # A head that cannot be used: answers `status` and closes.
-    cdef void refused(self, ClientSide client, const char* p, size_t n, int status, const char* term,
-                      const char* reason) noexcept
+    # --- from admission: `backend` and the key are set
+    cdef void assign(self) noexcept
+    # Answers an error page made here.
+    cdef void fail(self, int status, const char* term, const char* reason) noexcept
+    # Sends the answer core.obuf[0:n], made here, and ends; the connection closes after it when `close`.
+    cdef void answer(self, size_t n, bint close) noexcept
+    # The connection takes no further request, whatever the client wants.
+    cdef bint leaving(self) noexcept
     # --- from the server side
     cdef void connected(self) noexcept
     cdef void response_head(self, const ResponseHead* h) noexcept
@@ -137,17 +139,11 @@ cdef class Exchange(Waiter):
     cdef void tunnel_over(self, bint broken) noexcept
     # --- inside
     cdef bint load_head(self) noexcept
-    cdef void assign(self) noexcept
     cdef void attach(self, int slot) noexcept
     cdef void queue_up(self) noexcept
     cdef void leave_queue(self) noexcept
-    cdef void fail(self, int status, const char* term, const char* reason) noexcept
     cdef void give_back(self, int use) noexcept
     cdef void end(self) noexcept
-    cdef void fill_info(self, ForwardInfo* info) noexcept
-    cdef void _local(self, Action action) noexcept
-    cdef bint _leaving(self) noexcept
-    cdef void _answer(self, const char* p, size_t n, bint close) noexcept
     cdef void trim(self) noexcept
     cdef void _cut(self, const char* term, const char* reason) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept

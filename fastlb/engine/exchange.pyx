@@ -1,7 +1,7 @@
 """One request and its response.
 
-Life: `start` routes; `assign` picks a server (or queues); `attach` puts the exchange on a connection of it; the server
-side reports `connected`, `response_head`, `response_complete` or `attempt_failed`; `end` logs, counts and lets go.
+Life: admission.pyx routes; `assign` picks a server (or queues); `attach` puts the exchange on a connection of it; the
+server side reports `connected`, `response_head`, `response_complete` or `attempt_failed`; `end` logs, counts, lets go.
 Every exchange ends exactly once, with one outcome: a status and HAProxy's termination flags.
 
 References: the exchange owns itself until `end`, which hands that reference to the reactor to drop after the batch, so
@@ -11,31 +11,21 @@ no method ever runs on a freed exchange. Both connections point at it and are cu
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
 from fastlb._core.net cimport sockaddr
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_new
+from fastlb.engine.buffer cimport chunk_cut, chunk_free
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
     Verdict, failure_verdict)
-from fastlb.engine.networks cimport format_address
-from fastlb.engine.router cimport ROUTE_REFUSED
-from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.server cimport pool_take
 from fastlb.engine.stats cimport (
-    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK,
-    COUNT_REDISPATCHES, COUNT_RETRIES, COUNT_REUSED, COUNT_SELECTED, count_up)
-from fastlb.engine.rate_limit cimport RateVerdict
-from fastlb.engine.request_key cimport KEY_NONE, find_key, first_field
-from fastlb.http.canned cimport canned_head, wants_json, write_canned
-from fastlb.http.fields cimport (
-    FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT)
-from fastlb.http.request_head cimport (
-    METHOD_CONNECT, METHOD_HEAD, RequestHead, method_idempotent, parse_request_head, request_head_reset)
-from fastlb.http.identity cimport find_trace, make_request_id, tell_trace
-from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
+    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK, COUNT_REDISPATCHES, COUNT_RETRIES,
+    COUNT_REUSED, COUNT_SELECTED, count_up)
+from fastlb.http.canned cimport canned_head, write_canned
+from fastlb.http.request_head cimport METHOD_HEAD, method_idempotent, parse_request_head, request_head_reset
 
 
 # Abstract: the codecs fill these in.
@@ -91,167 +81,21 @@ cdef class Exchange(Waiter):
             live_counters()[LIVE_EXCHANGE] -= 1
         chunk_free(self.saved)
 
-    cdef void start(self, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
-                    bint request_done) noexcept:
-        cdef Core core = self.core
-        cdef RequestHead* h = core.request
-        cdef Span accept
-        cdef RateVerdict verdict
-        cdef const char* key
-        cdef size_t key_len
-        cdef int route
-        cdef Action action
-        cdef Chunk* saved
-        self.client = client
-        self.head_us = core.reactor.now_us
-        self.request_done = request_done
-        self.method = h.method
-        self.minor = h.minor
-        self.framing = h.framing
-        self.keep_alive = h.keep_alive
-        self.upgrade = h.upgrade and upgrade_forwarded(buf, h)
-        self.line = h.line
-        self.host = h.host
-        self.user_agent = first_field(h, FIELD_USER_AGENT)
-        self.referer = first_field(h, FIELD_REFERER)
-        accept = first_field(h, FIELD_ACCEPT)
-        if accept.len:
-            self.wants_json = wants_json(buf + accept.off, accept.len)
-        self.bytes_in = head_len + body_len
-        self.client_len = format_address(client.peer(), self.client_text)
-        self.client_port = client.peer_port()
-        self.https = client.https()
-        make_request_id(self.request_id)
-        if self.front.traces:
-            find_trace(&self.trace, h, buf, self.request_id, self.front.trace_share)
-        self.front.counters[COUNT_CURRENT] += 1
-        saved = chunk_new(head_len + body_len)
-        if saved == NULL:
-            self.fail(503, b"RC", b"out of memory")
-            return
-        memcpy(saved.data, buf, head_len + body_len)
-        saved.end = <uint32_t>(head_len + body_len)
-        self.saved = saved
-        self.head_len = head_len
-        self.body_len = <uint32_t>body_len
-        core.request_base = saved.data
-        if self.method == METHOD_CONNECT:
-            self.fail(405, b"PR", b"CONNECT is not offered")
-            return
-        if h.content_length > self.front.max_body and self.front.max_body:
-            self.fail(413, b"PR", b"request body longer than limits.body")
-            return
-        if self.front.redirect_https and not client.https():
-            self._local(None)
-            return
-        route = self.front.router.match(h, saved.data, client.peer())
-        if route == ROUTE_REFUSED:
-            self.fail(400, b"PR", b"the path names different things to different servers")
-            return
-        action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
-        self.action = action
-        if action.limits is not None and not action.limits.admit(h, saved.data, client.peer(), core.reactor.now_us,
-                                                                 &verdict):
-            self.front.counters[COUNT_DENIED] += 1
-            self.retry_after = verdict.retry_after_s
-            self.fail(429, b"PR", b"rate limit")
-            return
-        if action.backend is None:
-            if action.redirect is None and action.respond is None:
-                self.fail(404, b"PR", b"no route matches")
-            else:
-                self._local(action)
-            return
-        if self.front.trust is not None and action.request_plan is not None:
-            self.incoming_id = incoming_request_id(h, action.request_plan, self.front.trust.contains(client.peer()))
-        self.backend = action.backend
-        count_up(self.backend.counters, COUNT_CURRENT, COUNT_PEAK)
-        if self.backend.key_kind != KEY_NONE:
-            key = find_key(self.backend.key_kind, self.backend.key_name, len(self.backend.key_name), h, saved.data,
-                           client.peer(), &key_len)
-            if key != NULL:
-                self.key = self.backend.selector.algorithm.key_of(key, key_len)
-                self.has_key = True
-        self.assign()
-
-    cdef void refused(self, ClientSide client, const char* p, size_t n, int status, const char* term,
-                      const char* reason) noexcept:
-        cdef Chunk* saved
-        cdef const RequestHead* h = self.core.request
-        self.client = client
-        self.client_len = format_address(client.peer(), self.client_text)
-        self.client_port = client.peer_port()
-        self.https = client.https()
-        make_request_id(self.request_id)
-        self.bytes_in = n
-        self.front.counters[COUNT_CURRENT] += 1
-        if status != 400 and status != 408 and h.line.len and h.line.off + h.line.len <= n:
-            # The line is sound and the refusal is about its size or what follows: log it.
-            saved = chunk_new(h.line.len + 1)
-            if saved != NULL:
-                memcpy(saved.data, p + h.line.off, h.line.len)
-                self.line.len = h.line.len
-                self.saved = saved
-        self.fail(status, term, reason)
-
-    cdef void fill_info(self, ForwardInfo* info) noexcept:
-        """What the rewriting of the head needs to know of the client."""
-        cdef ClientSide c = self.client
-        memset(info, 0, sizeof(info[0]))
-        info.client = self.client_text
-        info.client_len = self.client_len
-        info.request_id = self.request_id
-        info.request_id_len = 32
-        if self.front.traces:
-            tell_trace(info, &self.trace, self.saved.data, self.request_id, self.front.spans)
-        if c is None:
-            return
-        info.client_port = c.peer_port()
-        info.port = c.local_port()
-        info.https = c.https()
-        if self.front.trust is not None:
-            info.trusted = self.front.trust.contains(c.peer())
-
-    cdef void _local(self, Action action) noexcept:
-        """Answers a redirect or a fixed response; None: the redirect to https."""
-        cdef Core core = self.core
-        cdef ForwardInfo info
-        cdef ssize_t n
-        cdef bint close = not self.keep_alive or not self.request_done or self._leaving()
-        self.fill_info(&info)
-        if action is None:
-            n = write_https_redirect(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close)
-            self.status = <uint16_t>https_redirect_status(self.method)
-        elif action.redirect is not None:
-            n = action.redirect.write(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close,
-                                      self.method == METHOD_HEAD)
-            self.status = action.redirect.status
-        else:
-            n = action.respond.write(core.obuf, HEAD_OUT, self.saved.data, core.request, &info, close,
-                                     self.method == METHOD_HEAD)
-            self.status = action.respond.status
-        if n < 0:
-            self.fail(500, b"IR", b"answer does not fit")
-            return
-        self.front.counters[COUNT_INTERCEPTED] += 1
-        memcpy(self.term, b"LR", 2)
-        self.response_us = core.reactor.now_us
-        self.response_started = True
-        self.bytes_out = <uint64_t>n
-        self._answer(core.obuf, <size_t>n, close)
-
-    cdef bint _leaving(self) noexcept:
+    cdef bint leaving(self) noexcept:
         """The connection takes no further request, whatever the client wants."""
         return self.core.draining or (self.client is not None and self.client.retiring)
 
-    cdef void _answer(self, const char* p, size_t n, bint close) noexcept:
+    cdef void answer(self, size_t n, bint close) noexcept:
         cdef ClientSide c = self.client
+        cdef Core core = self.core
+        self.response_started = True
         if self.front.explain is not None:
-            n = self.bytes_out = self.core.reporter.explain(<PyObject*>self, self.core.obuf, n)
+            n = core.reporter.explain(<PyObject*>self, core.obuf, n)
+        self.bytes_out = n
         self.client = None
         self.end()
         if c is not None:
-            c.answer(self, p, n, close)
+            c.answer(self, core.obuf, n, close)
 
     # --- picking a server
 
@@ -551,7 +395,7 @@ cdef class Exchange(Waiter):
         """Answers an error page made here."""
         cdef Core core = self.core
         cdef size_t n
-        cdef bint close = not self.keep_alive or not self.request_done or self._leaving() or status == 400
+        cdef bint close = not self.keep_alive or not self.request_done or self.leaving() or status == 400
         cdef uint32_t retry_after = 1 if status == 503 else self.retry_after
         if self.queueing:
             self.leave_queue()
@@ -562,9 +406,7 @@ cdef class Exchange(Waiter):
         n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
         if self.method == METHOD_HEAD:
             n = canned_head(core.obuf, n)
-        self.bytes_out = n
-        self.response_started = True
-        self._answer(core.obuf, n, close)
+        self.answer(n, close)
 
     cdef void give_back(self, int use) noexcept:
         """Releases the server that was taken, with what the use of it said about it."""

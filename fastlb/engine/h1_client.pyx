@@ -13,6 +13,7 @@ from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_count
 from fastlb._core.net cimport (
     AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr_in)
 from fastlb._core.net cimport close as close_descriptor
+from fastlb.engine.admission cimport refuse_exchange, start_exchange
 from fastlb.engine.capture cimport Captured, request_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport (
@@ -310,7 +311,7 @@ cdef class H1Client(ClientConnection):
                 self.keep_input(p + head_len, rest)
                 if self.state == CLIENT_CLOSED:
                     return
-            e.start(self, p, head_len, 0, True)
+            start_exchange(e, self, p, head_len, 0, True)
             return
         if h.framing == FRAMING_LENGTH:
             self.body_left = h.content_length
@@ -325,9 +326,9 @@ cdef class H1Client(ClientConnection):
             self.unread_body = True
             if whole < 0:
                 self.capture(p, n, head_len + used, 0, True, 400, reason_text(self.chunked.reason))
-                e.refused(self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
+                refuse_exchange(e, self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
             else:
-                e.refused(self, p, head_len, 413, b"PR", b"request body longer than limits.body")
+                refuse_exchange(e, self, p, head_len, 413, b"PR", b"request body longer than limits.body")
             return
         if whole:
             self.state = CLIENT_WAIT
@@ -337,13 +338,11 @@ cdef class H1Client(ClientConnection):
         else:
             # Until a server is connected nothing more is read; Exchange.connected resumes.
             self.stream_flags |= STREAM_PAUSED
-        e.start(self, p, head_len, used, whole == 1)
+        start_exchange(e, self, p, head_len, used, whole == 1)
 
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept:
         """Answers an error to a head that cannot be used and closes."""
-        cdef Exchange e = exchange_new(self.core, self.front if self.front is not None else self.listener.front)
-        if self.front is None:
-            self.front = self.listener.front
+        cdef Exchange e = exchange_new(self.core, self.front)
         e.start_us = self.start_us
         self.start_us = 0
         free(self.partial)
@@ -352,7 +351,7 @@ cdef class H1Client(ClientConnection):
         self.unread_body = True         # whatever follows cannot be told from it
         self.exchange = e
         self.state = CLIENT_WAIT
-        e.refused(self, p, n, status, term, reason)
+        refuse_exchange(e, self, p, n, status, term, reason)
 
     cdef void capture(self, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
                       const char* reason) noexcept:

@@ -12,6 +12,7 @@ from fastlb._core.net cimport (
     AF_UNIX, EAGAIN, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
     IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
     recv, setsockopt, sockaddr, socket)
+from fastlb.engine.admission cimport fill_info
 from fastlb.engine.capture cimport Captured, response_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
@@ -140,7 +141,7 @@ cdef class H1Upstream(ServerSide):
         self.interims = 0
         self.stream_flags &= ~STREAM_PAUSED
         self.uses += 1
-        e.fill_info(&info)
+        fill_info(e, &info)
         head = write_request_head(core.obuf, HEAD_OUT, e.saved.data, core.request, e.action.request_plan, &info)
         if head < 0:
             self.drop(FAIL_HEAD_REFUSED if head == HEAD_REFUSED else FAIL_HEAD_TOO_LARGE)

@@ -1,0 +1,13 @@
+# What happens to a request before a server is picked: who it is from, whether it is let in, which route it takes.
+from libc.stdint cimport uint32_t
+from fastlb.engine.exchange cimport ClientSide, Exchange
+from fastlb.http.identity cimport ForwardInfo
+
+# Begins an exchange and routes it; core.request describes the head at `buf`, `body_len` bytes follow it in memory.
+cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
+                         bint request_done) noexcept
+# A head that cannot be used: answers `status` and closes.
+cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n, int status, const char* term,
+                          const char* reason) noexcept
+# What the rewriting of a head needs to know of the client.
+cdef void fill_info(Exchange e, ForwardInfo* info) noexcept
