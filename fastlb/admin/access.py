@@ -1,8 +1,9 @@
 """Who may do what on the admin interface, and what every answer says to browsers.
 
-The Unix socket is trusted: the permissions of its file decide who can connect. On the TCP listener everybody may read;
-changes need the token. Nothing allows other origins to read answers (no CORS); a listener on the loopback answers only
-to names of this machine, because a page of another site may make its own name point to 127.0.0.1 (DNS rebinding).
+The Unix socket is trusted: the permissions of its file decide who can connect. On the TCP listener everybody may read,
+but not what clients sent; that and changes need the token. Nothing allows other origins to read answers (no CORS); a
+listener on the loopback answers only to names of this machine, because a page of another site may make its own name
+point to 127.0.0.1 (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fastlb.spec import Admin
 MAX_BODY = 4 << 20  # a whole configuration
 SAFE = ("GET", "HEAD", "OPTIONS")
 READING = ("/v1/explain",)  # a POST there changes nothing
+# What strangers sent, credentials perhaps included: for those who may change things.
+PRIVATE = ("/v1/errors", "/v1/logs")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -114,16 +117,21 @@ class Guard:
         length = next((value for name, value in fields if name == b"content-length"), b"0")
         if not length.isdigit() or int(length) > MAX_BODY:
             return 413, f"A request's body may have {MAX_BODY} bytes.", {}
-        if scope["method"] in SAFE or scope["path"] in READING or self._trusted:
+        private = scope["path"] in PRIVATE
+        reading = scope["method"] in SAFE or scope["path"] in READING
+        if self._trusted or (reading and not private):
             return None
         if not self._token:
+            if private:
+                return 403, "What clients sent is shown on the Unix socket, or to who has admin.token.", {}
             return 403, "This listener is read-only; changes go through the Unix socket or need admin.token.", {}
         given = [value for name, value in fields if name == b"authorization"]
         scheme, _, shown = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
         if scheme.lower() != b"bearer" or not hmac.compare_digest(shown.strip(), self._token):
             what = "invalid_token" if given else ""
             challenge = 'Bearer realm="fastlb"' + (f', error="{what}"' if what else "")
-            return 401, "Changes need the token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": challenge}
+            wants = "This needs" if private else "Changes need"
+            return 401, f"{wants} the token: Authorization: Bearer TOKEN.", {"WWW-Authenticate": challenge}
         return None
 
 

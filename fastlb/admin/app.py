@@ -11,6 +11,7 @@ from fastlb.admin import (
     routes_config,
     routes_events,
     routes_explain,
+    routes_logs,
     routes_plain,
     routes_state,
 )
@@ -22,6 +23,7 @@ ROUTERS = (
     routes_actions.router,
     routes_config.router,
     routes_explain.router,
+    routes_logs.router,
     routes_plain.router,
 )
 

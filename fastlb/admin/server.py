@@ -13,7 +13,6 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fastlb.admin.access import Guard, loopback_hosts, read_token
-from fastlb.admin.actions import DirectActions
 from fastlb.admin.app import build
 from fastlb.admin.board import Board
 from fastlb.admin.context import Context
@@ -100,8 +99,7 @@ class AdminServer:
         admin = spec.admin
         token = read_token(admin, spec.source)
         board = Board(self._running, self._sampler)
-        actions = self._running.actions or DirectActions(self._running.service)
-        context = Context(self._running, board, actions)
+        context = Context(self._running, board, self._running.actions)
         app = build(context)
         quiet_uvicorn()
         try:

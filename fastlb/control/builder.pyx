@@ -68,6 +68,7 @@ cdef class Engine:
         dict captured           # ('request', frontend) and ('response', backend) -> Captured
         dict listeners          # number of the listening socket -> (frontend name, listen index, Listener)
         object idle_callback
+        bint watched            # somebody reads the access log along
         bint closed
 
     def __init__(self, Region region not None, int worker, loop, *, int max_connections=0):
@@ -116,6 +117,8 @@ cdef class Engine:
             for old in (self.core.log, self.core.errors):
                 if old is not None:
                     old.close(CLOSE_LOG)
+        if self.watched and access is not self.core.log:
+            access.watch()
         self.core.log = access
         self.core.errors = errors
         self.log_spec = spec.log
@@ -358,6 +361,25 @@ cdef class Engine:
         self.core.log.close()
         if self.core.errors is not None:
             self.core.errors.close()
+
+    def recent_log(self):
+        """The last lines of the access log, oldest first; None when it is off."""
+        return self.core.log.recent()
+
+    def watch_log(self):
+        """`recent_log`, and from now on `take_log` gives further lines."""
+        lines = self.core.log.watch()
+        self.watched = True
+        return lines
+
+    def take_log(self):
+        """(lines since the last call, how many were lost); as of the last `tick`, or of a `watch_log` after it."""
+        return self.core.log.take()
+
+    def unwatch_log(self):
+        """Ends `watch_log`."""
+        self.watched = False
+        self.core.log.unwatch()
 
     def errors(self):
         """The last malformed request of each frontend and response of each backend: see Captured.report; newest first.

@@ -8,8 +8,8 @@ import os
 import socket
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memchr, memcpy, memmove
 
 from fastlb._core.debug cimport FL_ASSERT
 from fastlb.engine.error_log cimport ErrorLog
@@ -33,6 +33,8 @@ from fastlb.engine.log_ring cimport (
     ring_line_limit,
     ring_reopen_error,
     ring_reserve,
+    ring_unwatch,
+    ring_watch,
     ring_written,
 )
 
@@ -41,6 +43,8 @@ FORMATS = ("json", "httplog", "combined")
 cdef enum:
     CHUNK = 64 * 1024
     MEMORY = 8 * 1024 * 1024
+    RECENT = 32 * 1024              # bytes of the last lines
+    WATCHED = 1024 * 1024           # bytes of lines between two looks of who watches
 
 
 cdef bytes _word(str text):
@@ -104,6 +108,7 @@ cdef class AccessLog:
 
     def __dealloc__(self):
         free(self._state)
+        free(self._recent)
 
     cdef void write(self, const LogRecord* r) noexcept nogil:
         cdef char* start
@@ -132,9 +137,87 @@ cdef class AccessLog:
             self._errors.log_errno(b"access log: not opened again", error)
         if ring_dropped(self._ring) != self._reported and ring_idle(self._ring):
             self._report(ring_dropped(self._ring))
+        self._remember()
         ring_flush(self._ring, False)
+        self._seen_chunks = self._ring.tail_full
+        self._seen = self._ring.pos
         # the target may have become another kind when it was opened again
         self._state.caps = caps_for(ring_line_limit(self._ring))
+
+    cdef void _remember(self) noexcept nogil:
+        """Adds what was written since the last look to the last lines."""
+        cdef Ring* g = self._ring
+        cdef uint32_t number
+        cdef char* begin
+        cdef bint moved = g.tail_full != self._seen_chunks
+        if moved:
+            # Chunks were full in between. Of those the last one still holds its lines, if it is not in use again.
+            self._recent_len = 0
+            number = g.full[(g.tail_full - 1) % g.count]
+            if g.pos == NULL or number != g.current:
+                self._keep(g.memory + <size_t>number * g.chunk, g.size[number])
+        if g.pos != NULL and g.lines != 0:
+            begin = self._seen if self._seen != NULL and not moved else g.memory + <size_t>g.current * g.chunk
+            self._keep(begin, <uint32_t>(g.pos - begin))
+        self._seen_chunks = g.tail_full
+        self._seen = g.pos
+
+    cdef void _keep(self, const char* p, uint32_t n) noexcept nogil:
+        """Appends lines to the last ones; the oldest leave."""
+        cdef const char* end
+        cdef uint32_t drop
+        if self._recent == NULL:
+            self._recent = <char*>malloc(2 * RECENT)
+            if self._recent == NULL:
+                return
+        if n > RECENT:
+            # some of these are left out, so what was before them would not join on
+            self._recent_len = 0
+            end = <const char*>memchr(p + n - RECENT, c'\n', RECENT)
+            n = <uint32_t>(p + n - end - 1)
+            p = end + 1
+        if self._recent_len + n > 2 * RECENT:
+            drop = self._recent_len - RECENT
+            end = <const char*>memchr(self._recent + drop, c'\n', RECENT)
+            drop = <uint32_t>(end + 1 - self._recent)
+            self._recent_len -= drop
+            memmove(self._recent, self._recent + drop, self._recent_len)
+        memcpy(self._recent + self._recent_len, p, n)
+        self._recent_len += n
+
+    def recent(self):
+        """The last lines, some 32 KB of them, oldest first; None when nothing is written anywhere."""
+        if not self.enabled:
+            return None
+        self._remember()
+        return b"" if self._recent == NULL else self._recent[:self._recent_len]
+
+    def watch(self):
+        """Has copies of all further lines kept for `take`; the last lines so far, None when nothing is written."""
+        if not self.enabled:
+            return None
+        lines = self.recent()
+        # what is in hand is among the last lines, and must not come again
+        ring_flush(self._ring, True)
+        self._seen_chunks = self._ring.tail_full
+        self._seen = NULL
+        if ring_watch(self._ring, WATCHED) < 0:
+            raise MemoryError
+        return lines
+
+    def take(self):
+        """(lines, how many had no room) since the last call, whole lines; after `flush`, so that all are there."""
+        if not self.enabled or self._ring.tap == NULL:
+            return b"", 0
+        taken = self._ring.tap[:self._ring.tap_used], self._ring.tap_lost
+        self._ring.tap_used = 0
+        self._ring.tap_lost = 0
+        return taken
+
+    def unwatch(self):
+        """Ends `watch`."""
+        if self.enabled:
+            ring_unwatch(self._ring)
 
     cdef void _report(self, uint64_t dropped) noexcept nogil:
         """The target has caught up, or takes nothing at all: say how many lines that cost."""

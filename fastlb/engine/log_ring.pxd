@@ -13,6 +13,11 @@ ctypedef struct Ring:
     uint32_t head_free          # next to take from `spare`
     uint64_t accepted           # lines
     uint64_t refused            # lines dropped because every chunk was waiting for the target
+    # copies of what is handed over, while somebody watches
+    char* tap                   # NULL = nobody does
+    uint32_t tap_used
+    uint32_t tap_size
+    uint64_t tap_lost           # lines that had no room there
     # fixed
     uint32_t count              # chunks
     uint32_t chunk
@@ -38,6 +43,10 @@ ctypedef struct Ring:
     uint32_t reopened           # requests seen
     uint32_t reopen_failed      # errno of the last one, 0 = it worked
     Sink sink
+
+# While watching: a copy of every chunk that is handed over goes to `tap`; the caller empties it. -1 = no memory.
+cdef int ring_watch(Ring* g, uint32_t size) noexcept nogil
+cdef void ring_unwatch(Ring* g) noexcept nogil
 
 # A chunk with room for `need` bytes, or NULL and the line counts as dropped. Slow path of ring_reserve.
 cdef char* ring_next(Ring* g, uint32_t need) noexcept nogil

@@ -14,7 +14,7 @@ import time
 
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset, strdup
 
 from fastlb._core.net cimport AF_UNIX, close, read, sockaddr, sockaddr_un, socklen_t, write
@@ -101,11 +101,35 @@ cdef void _ring_ring(Ring* g) noexcept nogil:
     write(g.wake_fd, &one, 8)
 
 
+cdef void _ring_copy(Ring* g, uint32_t number) noexcept nogil:
+    if g.size[number] > g.tap_size - g.tap_used:
+        g.tap_lost += g.held[number]
+        return
+    memcpy(g.tap + g.tap_used, g.memory + <size_t>number * g.chunk, g.size[number])
+    g.tap_used += g.size[number]
+
+
+cdef int ring_watch(Ring* g, uint32_t size) noexcept nogil:
+    if g.tap == NULL:
+        g.tap = <char*>malloc(size)
+        g.tap_size = size
+        g.tap_used = 0
+        g.tap_lost = 0
+    return 0 if g.tap != NULL else -1
+
+
+cdef void ring_unwatch(Ring* g) noexcept nogil:
+    free(g.tap)
+    g.tap = NULL
+
+
 cdef void _ring_hand_over(Ring* g) noexcept nogil:
     cdef uint32_t number = g.current
     g.size[number] = <uint32_t>(g.pos - (g.memory + <size_t>number * g.chunk))
     g.held[number] = g.lines
     g.full[g.tail_full % g.count] = number
+    if g.tap != NULL:
+        _ring_copy(g, number)
     fl_set32(&g.tail_full, g.tail_full + 1)
     g.pos = NULL
     g.end = NULL
@@ -280,6 +304,7 @@ cdef void _ring_free(Ring* g) noexcept:
         close(g.wake_fd)
     if g.done_fd >= 0:
         close(g.done_fd)
+    free(g.tap)
     free(g.sink.path)
     munmap(g.memory, <size_t>g.count * g.chunk)
     free(g.full)

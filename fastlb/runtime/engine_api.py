@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastlb.control.region import Region
 from fastlb.control.slots import Assignment
@@ -45,6 +45,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Drops everything and flushes the logs. May be repeated."""
+
+    def errors(self) -> list[dict[str, Any]]:
+        """The last malformed request of each frontend and response of each backend, newest first."""
+
+    def recent_log(self) -> bytes | None:
+        """The last lines of the access log, oldest first; None when it is off."""
+
+    def watch_log(self) -> bytes | None:
+        """`recent_log`, and from now on `take_log` gives further lines."""
+
+    def take_log(self) -> tuple[bytes, int]:
+        """Lines since the last call, and how many were lost; as of the last `tick`, or of a `watch_log` after it."""
+
+    def unwatch_log(self) -> None:
+        """Ends `watch_log`."""
 
     def reopen_logs(self) -> None:
         """Closes the log files and opens them again."""

@@ -10,7 +10,7 @@ import enum
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 # What extras need of the health checks, handed on: they import nothing below the runtime but control and spec.
 from fastlb.health.agent import AgentStatus
@@ -18,6 +18,7 @@ from fastlb.health.monitor import Status as CheckStatus
 from fastlb.health.verdict import Verdict as CheckVerdict
 from fastlb.health.verdict import Word as CheckWord
 from fastlb.runtime.actions import Actions
+from fastlb.runtime.asking import LogTail
 from fastlb.runtime.service import Service
 
 
@@ -46,6 +47,13 @@ class Team(Protocol):
     def members(self) -> Sequence[WorkerInfo]:
         """One a worker slot."""
 
+    async def ask(self, what: str) -> dict[int, Any]:
+        """Answers of all workers by slot, see `EngineHost.answer`; None where there was none in time."""
+
+    @property
+    def tail(self) -> LogTail:
+        """The access log as it is written."""
+
 
 @dataclass(slots=True)
 class Running:
@@ -54,7 +62,7 @@ class Running:
     service: Service
     team: Team
     pid: int
-    actions: Actions | None = None  # None: nothing offers them
+    actions: Actions
     phase: Phase = Phase.STARTING
     started_at: float = field(default_factory=time.time)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from fastlb.control.region import DRAINING, READY, Region
 from fastlb.control.slots import Assignment
@@ -31,6 +32,7 @@ class EngineHost:
         self._draining = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._on_lines: Callable[[bytes, int], None] | None = None
 
     @property
     def state(self) -> str:
@@ -108,3 +110,32 @@ class EngineHost:
         self._timer = self._loop.call_later(TICK, self._tick)
         self._region.beat(self._worker, connections=self.engine.active())
         self.engine.tick()
+        self._pass_lines()
+
+    def answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
+        """What somebody wants to know of the engine.
+
+        errors: the last malformed messages. recent: the last lines of the access log, None when it is off. watch: the
+        same, and lines from now on go to `on_lines(lines, lost)` until unwatch.
+        """
+        match what:
+            case "errors":
+                return self.engine.errors()
+            case "recent":
+                return self.engine.recent_log()
+            case "watch":
+                recent = self.engine.watch_log()
+                # Who watches already has not got all of these; they must come before the answer.
+                self._pass_lines()
+                self._on_lines = on_lines
+                return recent
+            case "unwatch":
+                self._on_lines = None
+                self.engine.unwatch_log()
+        return None
+
+    def _pass_lines(self) -> None:
+        if self._on_lines is not None:
+            lines, lost = self.engine.take_log()
+            if lines or lost:
+                self._on_lines(lines, lost)

@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastlb.control.slots import Assignment
+from fastlb.runtime.asking import LogTail
 from fastlb.runtime.engine_api import EngineFactory, default_factory
 from fastlb.runtime.extras import WorkerInfo
 from fastlb.runtime.host import EngineHost
 from fastlb.runtime.service import Service, StartError
 from fastlb.spec import Spec
+
+
+class _Inside:
+    """The one engine, as something that can be asked."""
+
+    slot = 0
+
+    def __init__(self, crew: InlineCrew) -> None:
+        self._crew = crew
+
+    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+        told(self._crew.answer(what))
 
 
 class InlineCrew:
@@ -24,6 +38,7 @@ class InlineCrew:
         self._host: EngineHost | None = None
         self._listening: set[int] = set()  # numbers of the sockets
         self._started_at = 0.0
+        self.tail = LogTail([_Inside(self)])
 
     async def start(self) -> None:
         """Returns when the engine accepts; raises StartError when it cannot."""
@@ -42,6 +57,16 @@ class InlineCrew:
         """This process."""
         state = "gone" if self._host is None else self._host.state
         return [WorkerInfo(0, os.getpid(), state, 1, self._started_at)]
+
+    def answer(self, what: str) -> Any:
+        """Of the engine, see `EngineHost.answer`; None when there is none."""
+        if self._host is None or self._host.state == "gone":
+            return None
+        return self._host.answer(what, lambda lines, lost: self.tail.feed(0, lines, lost))
+
+    async def ask(self, what: str) -> dict[int, Any]:
+        """The same, as of several workers."""
+        return {0: self.answer(what)}
 
     async def failed(self) -> str:
         """Never returns: an engine in this process ends with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastlb.control.slots import Assignment
 from fastlb.spec import Spec
@@ -66,6 +67,30 @@ class ReopenLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Supervisor: a question about the engine, see `EngineHost.answer`. Answered by Told."""
+
+    number: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Worker: the answer to the question of that number; plain values."""
+
+    number: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """Worker: whole lines of its access log, while it is watched; `lost` more had no room."""
+
+    lines: bytes
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Worker: accepts connections, runs configuration `generation`."""
 
@@ -94,4 +119,19 @@ class Failed:
     reason: str
 
 
-Message = Sockets | Start | Apply | Unlisten | Drain | Stop | ReopenLogs | Ready | Applied | Unlistened | Failed
+Message = (
+    Sockets
+    | Start
+    | Apply
+    | Unlisten
+    | Drain
+    | Stop
+    | ReopenLogs
+    | Ask
+    | Told
+    | LogLines
+    | Ready
+    | Applied
+    | Unlistened
+    | Failed
+)

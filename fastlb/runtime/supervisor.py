@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from fastlb.control.changes import Changes
 from fastlb.control.slots import Assignment
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
 from fastlb.runtime import messages
+from fastlb.runtime.asking import LogTail, ask_all
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running, WorkerInfo
@@ -44,6 +46,10 @@ class ProcessCrew:
             WorkerProcess(service, slot, command, on_change=self._changed.set, on_give_up=self._give_up)
             for slot in range(service.workers)
         ]
+        self.tail = LogTail(self.workers)
+        for worker in self.workers:
+            worker.on_ready = self.tail.joined
+            worker.on_lines = self.tail.feed
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,6 +70,12 @@ class ProcessCrew:
     def members(self) -> list[WorkerInfo]:
         """One a worker slot."""
         return [WorkerInfo(w.slot, w.pid, w.state.value, w.starts, w.started_at) for w in self.workers]
+
+    async def ask(self, what: str) -> dict[int, Any]:
+        """The answers of all workers by slot, see `EngineHost.answer`; None where there was none."""
+        answers: dict[int, Any] = {}
+        await ask_all(self.workers, what, answers.__setitem__)
+        return answers
 
     async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
         """Has every worker run the configuration; a line for each that stayed as it was."""

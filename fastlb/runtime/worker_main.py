@@ -74,11 +74,16 @@ class Worker:
                 self._begin_drain(timeout)
             case messages.Stop():
                 self._leave(0)
+            case messages.Ask(number, what):
+                self._channel.send(messages.Told(number, self._host and self._host.answer(what, self._send_lines)))
             case messages.ReopenLogs():
                 if self._host is not None:
                     self._host.engine.reopen_logs()
             case _:
                 log.error("unexpected message %s", type(message).__name__)
+
+    def _send_lines(self, lines: bytes, lost: int) -> None:
+        self._channel.send(messages.LogLines(lines, lost))
 
     def _on_close(self, error: Exception | None) -> None:
         if self._host is None:

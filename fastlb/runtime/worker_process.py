@@ -14,6 +14,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastlb.control.slots import Assignment
 from fastlb.runtime import messages
@@ -90,6 +91,10 @@ class WorkerProcess:
         self._listening: set[int] = set()  # numbers of the sockets that the process has
         self._applies: dict[int, asyncio.Future[str]] = {}
         self._unlistens: dict[tuple[int, ...], asyncio.Future[None]] = {}
+        self._asked: dict[int, Callable[[Any], None]] = {}
+        self._questions = 0
+        self.on_ready: Callable[[WorkerProcess], None] = lambda worker: None
+        self.on_lines: Callable[[int, bytes, int], None] = lambda slot, lines, lost: None
         self._beats = -1
         self._beat_at = 0.0
         self._aborted_at = 0.0
@@ -107,6 +112,15 @@ class WorkerProcess:
     def send(self, message: messages.Message) -> None:
         if self._channel is not None:
             self._channel.send(message)
+
+    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+        """Asks the worker's engine (EngineHost.answer); `told` gets the answer, None when there is no worker."""
+        if self._channel is None or self.state not in (State.READY, State.DRAINING):
+            told(None)
+            return
+        self._questions += 1
+        self._asked[self._questions] = told
+        self._channel.send(messages.Ask(self._questions, what))
 
     def drain(self, within: float) -> None:
         """Has the worker finish and leave; no successor is started."""
@@ -256,6 +270,10 @@ class WorkerProcess:
                     leaving.set_result(None)
             self._applies.clear()
             self._unlistens.clear()
+            unanswered = list(self._asked.values())
+            self._asked.clear()
+            for told in unanswered:
+                told(None)
         if not self._leaving or status:
             self._reason = self._reason or ended(status)
             text = f"{ended(status)}; {held} requests were on it"
@@ -289,6 +307,7 @@ class WorkerProcess:
                     self._ready_at = asyncio.get_running_loop().time()
                     self._service.events.add("worker", f"worker {self.slot}", f"pid {self.pid} accepts connections")
                     self._change(State.DRAINING if self._leaving else State.READY)
+                    self.on_ready(self)
             case messages.Applied(generation, error):
                 waiting = self._applies.pop(generation, None)
                 if waiting is not None and not waiting.done():
@@ -297,6 +316,12 @@ class WorkerProcess:
                 leaving = self._unlistens.pop(numbers, None)
                 if leaving is not None and not leaving.done():
                     leaving.set_result(None)
+            case messages.Told(number, value):
+                told = self._asked.pop(number, None)
+                if told is not None:
+                    told(value)
+            case messages.LogLines(lines, lost):
+                self.on_lines(self.slot, lines, lost)
             case messages.Failed(reason):
                 self._reason = reason
             case _:

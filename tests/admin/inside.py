@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastlb.admin.access import Guard
-from fastlb.admin.actions import DirectActions
 from fastlb.admin.app import build
 from fastlb.admin.board import Board
 from fastlb.admin.context import Context
 from fastlb.admin.sampler import Sampler
+from fastlb.control.slots import Assignment
 from fastlb.runtime.actions import Actions
+from fastlb.runtime.asking import LogTail
 from fastlb.runtime.extras import Phase, Running, WorkerInfo
+from fastlb.runtime.operator import Operator
 from fastlb.runtime.service import Service
 from fastlb.spec import Address, Backend, Frontend, Listen, Server, Spec
 
@@ -39,14 +42,41 @@ def make_backend(name: str, servers: int, **more: Any) -> Backend:
     )
 
 
-@dataclass
-class Team:
-    """A worker that the test describes."""
+class Worker:
+    """A worker that answers what the test says."""
 
-    state: str = "ready"
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.answers: dict[str, Any] = {}
+        self.asked: list[str] = []
+
+    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+        self.asked.append(what)
+        told(self.answers.get(what))
+
+
+class Team:
+    """Workers that the test describes. As a crew it takes every configuration and does nothing about it."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.state = "ready"
+        self.workers = [Worker(slot) for slot in range(workers)]
+        self.tail = LogTail(self.workers)
 
     def members(self) -> Sequence[WorkerInfo]:
-        return [WorkerInfo(0, 1, self.state, 1, 1.0)]
+        return [WorkerInfo(worker.slot, 1, self.state, 1, 1.0) for worker in self.workers]
+
+    async def ask(self, what: str) -> dict[int, Any]:
+        answers: dict[int, Any] = {}
+        for worker in self.workers:
+            worker.ask(what, partial(answers.__setitem__, worker.slot))
+        return answers
+
+    async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
+        return []
+
+    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
+        pass
 
 
 @dataclass
@@ -58,7 +88,7 @@ class Inside:
     sampler: Sampler
     board: Board
     context: Context
-    team: Team = field(default_factory=Team)
+    team: Team
 
     async def ask(
         self,
@@ -122,18 +152,22 @@ class Inside:
 
 
 @contextlib.asynccontextmanager
-async def inside(spec: Spec, actions: Actions | None = None, **clocks: Any) -> AsyncIterator[Inside]:
+async def inside(
+    spec: Spec, actions: Actions | None = None, *, workers: int = 1, **clocks: Any
+) -> AsyncIterator[Inside]:
     """The application over `spec`. No sample is taken until the test calls `sampler.sample()`."""
     service = Service(spec, workers=0, own_process=False)
     await service.open()
+    team = Team(workers)
+    operator = Operator(service, team, spec)
     try:
         service.region.begin_worker(0)
-        team = Team()
-        running = Running(service, team, 1, phase=Phase.READY)
+        running = Running(service, team, 1, actions or operator, phase=Phase.READY)
         sampler = Sampler(service.region, lambda: service.assignment, **clocks)
         board = Board(running, sampler)
-        context = Context(running, board, actions or DirectActions(service))
+        context = Context(running, board, running.actions)
         yield Inside(service, running, sampler, board, context, team)
     finally:
+        await operator.close()
         service.events.close()
         await service.close()

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fastlb._core.region import Region
 from fastlb.control.slots import Assignment
@@ -150,6 +151,21 @@ class StandIn:
         print(f"standin {self.worker} reopened", file=sys.stderr, flush=True)
 
     def tick(self) -> None:
+        pass
+
+    def errors(self) -> list[dict[str, Any]]:
+        return []
+
+    def recent_log(self) -> bytes | None:
+        return None
+
+    def watch_log(self) -> bytes | None:
+        return None
+
+    def take_log(self) -> tuple[bytes, int]:
+        return b"", 0
+
+    def unwatch_log(self) -> None:
         pass
 
 
