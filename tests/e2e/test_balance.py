@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -22,30 +23,62 @@ def named() -> Iterator[list[Answering]]:
         server.stop()
 
 
-def ask(lb: Balancer, n: int, *lines: str, target: str = "/") -> list[str]:
+def ask(lb: Balancer, n: int, *lines: str, target: str = "/", host: str = "x") -> list[str]:
     """Names of the servers of n requests on one connection."""
     client = lb.dial()
-    names = [client.get(target, *lines).response().text for _ in range(n)]
+    head = "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}", *lines, "", ""])
+    names = [client.send(head).response().text for _ in range(n)]
     client.close()
     return names
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    ["round_robin", "weighted_round_robin", "least_connections", "two_choices", "least_time", "random", "ip_hash",
-     {"algorithm": "consistent_hash", "key": "header:X-Absent"}, "first"],
+KEYS = {
+    "header:X-User": lambda i: ((f"X-User: u{i}",), "/"),
+    "cookie:sid": lambda i: ((f"Cookie: a=b; sid=s{i}; c=d",), "/"),
+    "query:user": lambda i: ((), f"/?a=b&user=u{i}&c=d"),
+    "path": lambda i: ((), f"/p{i}?x={i * 7}"),
+    "uri": lambda i: ((), f"/same?x={i}"),
+}
+
+
+def host_of(key: str, method: str) -> str:
+    return re.sub("[^a-z]+", "-", f"{method}.{key}".lower())
+
+
+ALGORITHMS = (
+    "round_robin", "weighted_round_robin", "least_connections", "two_choices", "least_time", "random", "ip_hash",
+    "first",
 )  # fmt: skip
-def test_every_algorithm_serves(balancer: Balancers, named: list[Answering], algorithm: Any) -> None:
-    lb = balancer(*(s.address for s in named), backend={"balance": algorithm})
-    counts = Counter(ask(lb, 200))
+METHODS = ("maglev", "ring", "rendezvous", "jump")
+
+
+@pytest.fixture(scope="module")
+def every(shared_balancer: Balancers, named: list[Answering]) -> Balancer:
+    """A backend for each algorithm and each kind of key, chosen by Host, all of the same servers."""
+    balances: dict[str, Any] = {name: name for name in ALGORITHMS}
+    balances["keyless"] = {"algorithm": "consistent_hash", "key": "header:X-Absent"}
+    for method in METHODS:
+        for key in KEYS:
+            balances[host_of(key, method)] = {"algorithm": "consistent_hash", "key": key, "method": method}
+    return shared_balancer(
+        frontend={"routes": [{"host": name, "backend": name} for name in balances]},
+        backends={
+            name: {"servers": [s.address for s in named], "balance": balance} for name, balance in balances.items()
+        },
+    )
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, "keyless"])
+def test_every_algorithm_serves(every: Balancer, name: str) -> None:
+    counts = Counter(ask(every, 200, host=name))
     assert counts.total() == 200
-    if algorithm in ("first", "ip_hash"):
+    if name in ("first", "ip_hash"):
         assert len(counts) == 1
-    elif algorithm == "least_time":
+    elif name == "least_time":
         assert len(counts) >= 2
     else:
         assert len(counts) == 4
-        assert min(counts.values()) >= (50 if algorithm in ("round_robin", "weighted_round_robin") else 10)
+        assert min(counts.values()) >= (50 if "round_robin" in name else 10)
 
 
 def test_weights(balancer: Balancers, named: list[Answering]) -> None:
@@ -73,27 +106,16 @@ def held_answer(client: Any) -> str:
     return "" if client.silent(0.05) else client.response().text
 
 
-KEYS = {
-    "header:X-User": lambda i: ((f"X-User: u{i}",), "/"),
-    "cookie:sid": lambda i: ((f"Cookie: a=b; sid=s{i}; c=d",), "/"),
-    "query:user": lambda i: ((), f"/?a=b&user=u{i}&c=d"),
-    "path": lambda i: ((), f"/p{i}?x={i * 7}"),
-    "uri": lambda i: ((), f"/same?x={i}"),
-}
-
-
-@pytest.mark.parametrize("method", ["maglev", "ring", "rendezvous", "jump"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("key", KEYS)
-def test_same_key_same_server(balancer: Balancers, named: list[Answering], key: str, method: str) -> None:
-    lb = balancer(
-        *(s.address for s in named), backend={"balance": {"algorithm": "consistent_hash", "key": key, "method": method}}
-    )
+def test_same_key_same_server(every: Balancer, key: str, method: str) -> None:
     chosen = {}
     for i in range(40):
         lines, target = KEYS[key](i)
-        names = set(ask(lb, 2, *lines, target=target)) | set(ask(lb, 1, "X-Noise: 1", *lines, target=target))
-        assert len(names) == 1, f"{key} {i} went to {names}"
-        chosen[i] = names.pop()
+        names = ask(every, 2, *lines, host=host_of(key, method), target=target)
+        names += ask(every, 1, "X-Noise: 1", *lines, host=host_of(key, method), target=target)
+        assert len(set(names)) == 1, f"{key} {i} went to {names}"
+        chosen[i] = names[0]
     assert len(set(chosen.values())) >= 3
 
 
