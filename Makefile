@@ -16,6 +16,8 @@ ARGS ?=
 ASAN_TESTS ?= $(wildcard tests/_core tests/http tests/fuzz tests/balance tests/engine)
 # A sanitizer or debug run takes its time
 SLOW_PYTEST := -m "not slow" --timeout=600
+# Processes of a whole run. Most tests wait for something, so there may be more of them than cores.
+PARALLEL ?= -n 3 --dist loadfile
 
 .PHONY: help
 help:  ## this list
@@ -58,7 +60,7 @@ serve: build  ## a balancer in front of three demonstration servers; ARGS go to 
 
 .PHONY: test
 test: build .venv/.test  ## the whole test-suite on the release build
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: bench
 bench: build .venv/.test .venv/.bench  ## micro-benchmarks
@@ -108,7 +110,7 @@ endef
 debug: .venv/.test  ## the debug build (assertions, live-object counters) and its tests
 	$(call copy_to,debug)
 	cd build/debug && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_TEST_SLOWNESS=2 \
-	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -m pytest $(SLOW_PYTEST) $(ARGS)
+	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -m pytest $(SLOW_PYTEST) $(PARALLEL) $(ARGS)
 
 .PHONY: asan
 asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser, balancers and engine

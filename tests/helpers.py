@@ -56,17 +56,25 @@ def need(program: str, package: str = "") -> str:
 _given: set[int] = set()
 
 
+def _share() -> tuple[int, int]:
+    """Which of how many processes that run the suite beside each other this is."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return int(worker), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
 def free_port(host: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port nobody listens on, different from all given before in this process.
 
     Taken from below the kernel's ephemeral range, so that an outgoing connection of another test does not get
-    the same one before the program under test listens on it.
+    the same one before the program under test listens on it; and from this process's own share of those, so that
+    neither does a test that another process of the same run is at.
     """
+    mine, of = _share()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for _ in range(200):
+    for _ in range(200 * of):
         port = random.randrange(10_000, max(low, 10_100))
-        if port in _given:
+        if port in _given or port % of != mine:
             continue
         with socket.socket(family, kind) as sock:
             try:

@@ -271,6 +271,8 @@ class Origins:
         async def end() -> None:
             for server in self._servers:
                 server.close()
+            # what was accepted just now has no protocol yet
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
             for transport in list(self.open):
                 transport.abort()
             while self.open:

@@ -32,6 +32,10 @@ CHECKED = {"health_check": {"path": "/health", "interval": "100ms", "rise": 1, "
 def test_what_it_shows(fastlb: Start, origins: Origins) -> None:
     lb = fastlb(*origins.servers, {"name": "gone", "address": f"127.0.0.1:{free_port()}"}, backend=CHECKED)
     wait_until(lambda: lb.api.get("/v1/backends/app")["servers"]["DOWN"] == 1, what="the server that is not there")
+    wait_until(
+        lambda: all(s["check"]["status"] != "INI" for s in lb.api.get("/v1/backends/app/servers")["servers"]),
+        what="the first check of each",
+    )
     for target, statuses in (("/", [200] * 7), ("/status/404", [404] * 2), ("/status/500", [500])):
         assert [lb.request(target) for _ in statuses] == statuses
     lb.settled(10)
