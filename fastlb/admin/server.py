@@ -105,17 +105,26 @@ class AdminServer:
         try:
             if admin.listen is not None:
                 guard = Guard(app, token="" if admin.read_only else token, hosts=loopback_hosts(admin))
-                sockets = self._open_to_all.open_one("admin.listen", admin.listen, spec.source)
+                sockets = self._bind(self._open_to_all, "admin.listen", admin.listen)
                 await self._serve(guard, sockets)
                 self._places.append(f"admin on {', '.join(_place(sock) for sock in sockets)}")
             if admin.socket:
-                sockets = self._private.open_one("admin.socket", Address(path=admin.socket), spec.source)
+                sockets = self._bind(self._private, "admin.socket", Address(path=admin.socket))
                 await self._serve(Guard(app, trusted=True), sockets)
                 self._places.append(f"admin on unix:{admin.socket}")
         except BaseException:
             await self.close()
             raise
         self._sampler.start(self._running.service.book.sweep)
+
+    def _bind(self, listeners: Listeners, key: str, address: Address) -> list[socket.socket]:
+        """Takes what another process has bound there, or binds."""
+        running = self._running
+        listeners.inherit(running.inherited)
+        try:
+            return listeners.open_one(key, address, running.service.spec.source)
+        finally:
+            running.inherited = listeners.take_unclaimed()
 
     async def _serve(self, guard: Guard, sockets: list[socket.socket]) -> None:
         config = uvicorn.Config(
@@ -156,6 +165,9 @@ class AdminServer:
 
     def places(self) -> list[str]:
         return self._places
+
+    def files(self) -> list[str]:
+        return self._private.files()
 
 
 def _place(sock: socket.socket) -> str:

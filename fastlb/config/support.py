@@ -7,16 +7,11 @@ from collections.abc import Iterator
 from .model import Config
 from .structure import Finding
 
-# Keys of [global] whose turn has not come.
-_GLOBAL = ("watch", "pid_file", "user", "group")
 _MODE = "mode {} is not supported in this version; only http is"
 
 
 def unsupported(config: Config) -> Iterator[Finding]:
     """Findings in the model's own paths."""
-    for key in _GLOBAL:
-        if getattr(config.global_, key):
-            yield Finding(("global", key), f"{key} is not supported in this version")
     for name, frontend in config.frontends.items():
         if frontend.mode != "http":
             yield Finding(("frontends", name, "mode"), _MODE.format(frontend.mode))

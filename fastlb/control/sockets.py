@@ -52,11 +52,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """Listening sockets of one address that another process has bound. `asked`: the address as it was asked for."""
+    """Listening sockets of one address that another process has bound. `asked`: the address as it was asked for.
+
+    `name`: that of the frontend it is meant for; where no frontend is called so, whoever listens there gets it.
+    """
 
     asked: Endpoint
     sockets: tuple[socket.socket, ...]
     unlink: Unlink | None = None
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -93,9 +97,10 @@ class Listeners:
         """Has `plan` take these where the configuration names their address, instead of binding."""
         self._inherited += sockets
 
-    def unclaimed(self) -> list[Endpoint]:
-        """Addresses of inherited sockets that the configuration does not name."""
-        return [one.asked for one in self._inherited]
+    def take_unclaimed(self) -> list[Inherited]:
+        """Inherited sockets that the configuration does not name; they are the caller's from now on."""
+        found, self._inherited = self._inherited, []
+        return found
 
     def open(self, spec: Spec) -> None:
         """Binds every address of `spec` and listens. Raises ListenError naming all that failed; then none is open."""
@@ -167,6 +172,10 @@ class Listeners:
     def inheritance(self) -> list[Inherited]:
         """Everything there is, for a process that takes over."""
         return [Inherited(p.endpoint, p.sockets, p.unlink) for p in self._places]
+
+    def files(self) -> list[str]:
+        """The files of Unix sockets that we made."""
+        return [place.unlink[0] for place in self._places if place.unlink is not None]
 
     def forget_files(self) -> None:
         """`close` leaves the files of Unix sockets where they are: somebody else serves them now."""
@@ -264,7 +273,7 @@ class _Planner:
                         self._old.remove(old)
                         return self._keep(frontend, index, old, old.numbers if same else ())
         for one in self._inherited:
-            if _serves(one, endpoint) and is_dual(one.sockets[0]) is dual:
+            if _serves(one, endpoint) and is_dual(one.sockets[0]) is dual and self._meant(one, frontend):
                 self._inherited.remove(one)
                 return self._keep(frontend, index, Place("", 0, endpoint, one.sockets, (), one.unlink), ())
         if dual:
@@ -273,6 +282,9 @@ class _Planner:
                     self._old.remove(old)
                     return self._keep(frontend, index, old, old.numbers if old.frontend == frontend else ())
         return None
+
+    def _meant(self, one: Inherited, frontend: str) -> bool:
+        return one.name == frontend or all(name != one.name for _, name, _, _ in self._entries)
 
     def _wanted(self, old: Place, same: bool) -> bool:
         """Whether the place that another frontend could have is one that its own goes on using."""

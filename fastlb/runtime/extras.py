@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 # What extras need of the health checks, handed on: they import nothing below the runtime but control and spec.
+from fastlb.control.sockets import Inherited
 from fastlb.health.agent import AgentStatus
 from fastlb.health.monitor import Status as CheckStatus
 from fastlb.health.verdict import Verdict as CheckVerdict
@@ -65,6 +66,8 @@ class Running:
     actions: Actions
     phase: Phase = Phase.STARTING
     started_at: float = field(default_factory=time.time)
+    # Listening sockets from elsewhere that no frontend took. An extra takes what is at its addresses before it binds.
+    inherited: list[Inherited] = field(default_factory=list)
 
 
 class Extra(Protocol):
@@ -78,6 +81,9 @@ class Extra(Protocol):
 
     def places(self) -> list[str]:
         """Where it listens, for the line that says the program is ready."""
+
+    def files(self) -> list[str]:
+        """Files of its Unix sockets, which must belong to the user that the program becomes."""
 
 
 ExtraFactory = Callable[[Running], Extra]

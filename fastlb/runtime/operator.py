@@ -84,8 +84,8 @@ class Operator:
         self._pending: _Pending | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        # Told before and after each reload; for the service manager.
-        self.on_reload: Callable[[bool], None] = lambda begins: None
+        # Told before each reload (None), and what came of it; for the service manager.
+        self.on_reload: Callable[[Answer | None], None] = lambda answer: None
 
     # ---- the configuration
 
@@ -93,11 +93,12 @@ class Operator:
         if not 0 <= confirm <= MAX_CONFIRM:
             return self._wrong("confirm", confirm, f"must be from 0 to {MAX_CONFIRM:g} seconds")
         async with self._lock:
-            self.on_reload(True)
+            self.on_reload(None)
+            answer = self._answer(Verdict.REFUSED, "the reload failed")  # where it raises
             try:
                 answer = await self._reload(confirm)
             finally:
-                self.on_reload(False)
+                self.on_reload(answer)
             self._report(answer)
             return answer
 

@@ -3,133 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from fastlb.control.changes import Changes
-from fastlb.control.slots import Assignment
 from fastlb.control.sockets import ListenError
-from fastlb.errors import ConfigError
-from fastlb.runtime import messages
-from fastlb.runtime.asking import LogTail, ask_all
+from fastlb.errors import ConfigError, Problem
+from fastlb.runtime.actions import Answer
+from fastlb.runtime.activation import passed_sockets
+from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
-from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running, WorkerInfo
-from fastlb.runtime.info import RuntimeInfo
+from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running
+from fastlb.runtime.info import RuntimeInfo, shown
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
+from fastlb.runtime.notify import Notifier
 from fastlb.runtime.operator import Operator, Source
+from fastlb.runtime.pid_file import remove_pid_file, write_pid_file
+from fastlb.runtime.privileges import become, identity_of
 from fastlb.runtime.service import Service, StartError
-from fastlb.runtime.worker_process import State, WorkerProcess, worker_command
+from fastlb.runtime.watch import Marks, files_of, marks_of, watch
+from fastlb.runtime.worker_process import worker_command
 from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
 
-WATCH = 1.0  # seconds between two looks at the heartbeats
-GRACE = 2.0  # seconds that workers get to leave after their time is up, until SIGKILL
-
 OK, FAILED, WRONG_CONFIG = 0, 1, 2  # exit statuses
-
-
-class ProcessCrew:
-    """A process for each worker slot."""
-
-    def __init__(self, service: Service, command: Sequence[str]) -> None:
-        self._service = service
-        self._changed = asyncio.Event()
-        self._gave_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.workers = [
-            WorkerProcess(service, slot, command, on_change=self._changed.set, on_give_up=self._give_up)
-            for slot in range(service.workers)
-        ]
-        self.tail = LogTail(self.workers)
-        for worker in self.workers:
-            worker.on_ready = self.tail.joined
-            worker.on_lines = self.tail.feed
-        self._watch: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Returns when every worker accepts; raises StartError when one cannot."""
-        for worker in self.workers:
-            worker.start()
-        self._watch = asyncio.get_running_loop().create_task(self._watch_heartbeats())
-        while not all(w.state is State.READY for w in self.workers):
-            if self._gave_up.done():
-                raise StartError(self._gave_up.result())
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def failed(self) -> str:
-        """Returns the reason when a worker can no longer be replaced."""
-        return await asyncio.shield(self._gave_up)
-
-    def members(self) -> list[WorkerInfo]:
-        """One a worker slot."""
-        return [WorkerInfo(w.slot, w.pid, w.state.value, w.starts, w.started_at) for w in self.workers]
-
-    async def ask(self, what: str) -> dict[int, Any]:
-        """The answers of all workers by slot, see `EngineHost.answer`; None where there was none."""
-        answers: dict[int, Any] = {}
-        await ask_all(self.workers, what, answers.__setitem__)
-        return answers
-
-    async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
-        """Has every worker run the configuration; a line for each that stayed as it was."""
-        results = await asyncio.gather(*(w.apply(spec, assignment) for w in self.workers))
-        return [line for line in results if line]
-
-    async def unlisten(self, numbers: Sequence[int], within: float) -> None:
-        """Returns when no worker accepts on these sockets any more."""
-        await asyncio.gather(*(w.unlisten(numbers, within) for w in self.workers))
-
-    def reopen_logs(self) -> None:
-        for worker in self.workers:
-            worker.send(messages.ReopenLogs())
-
-    async def drain(self, within: float) -> None:
-        """Returns when all workers are gone: finished, or killed when their time was up."""
-        for worker in self.workers:
-            worker.drain(within)
-        await self._gone(within + GRACE)
-
-    async def stop(self) -> None:
-        """Returns when all workers are gone, at once or nearly."""
-        for worker in self.workers:
-            worker.stop()
-        await self._gone(GRACE)
-
-    async def _gone(self, within: float) -> None:
-        try:
-            async with asyncio.timeout(within):
-                await asyncio.gather(*(w.wait() for w in self.workers))
-        except TimeoutError:
-            for worker in self.workers:
-                worker.kill()
-            await asyncio.gather(*(w.wait() for w in self.workers))
-        finally:
-            if self._watch is not None:
-                self._watch.cancel()
-
-    def _give_up(self, reason: str) -> None:
-        if not self._gave_up.done():
-            self._gave_up.set_result(reason)
-        self._changed.set()
-
-    async def _watch_heartbeats(self) -> None:
-        loop = asyncio.get_running_loop()
-        last = loop.time()
-        while True:
-            await asyncio.sleep(WATCH)
-            now = loop.time()
-            for worker in self.workers:
-                if now - last > 3 * WATCH:
-                    worker.forgive(now)
-                worker.check_heartbeat(now)
-            last = now
 
 
 class Supervisor:
@@ -158,31 +62,21 @@ class Supervisor:
         self._command = command or worker_command()
         self._factory = factory
         self._extras = extras
+        self._notifier = Notifier.from_environment()
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._crew: ProcessCrew | InlineCrew | None = None
         self._operator: Operator | None = None
         self._service: Service | None = None
+        self._open_extras: list[Extra] = []
+        self._marks: Marks = {}  # of the watched files, when they were read
 
     async def run(self) -> int:
-        """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` is too large."""
+        """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` cannot be used."""
         self._handle_signals()
-        open_extras: list[Extra] = []
-        crew: ProcessCrew | InlineCrew | None = None
         try:
-            effective = Changes(self._spec.changes).over(self._spec)
-            self._service = service = Service(effective, workers=self._spec.global_.workers)
-            await service.open()
-            crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
-            self._crew = crew
-            self._operator = Operator(service, crew, self._spec, self._source)
-            self._operator.on_reload = self._reloading
-            running = Running(service, crew, os.getpid(), actions=self._operator)
-            for make in self._extras:
-                extra = make(running)
-                await extra.open()
-                open_extras.append(extra)
-            return await self._serve(running, crew, open_extras)
+            running, crew = await self._prepare()
+            return await self._serve(running, crew)
         except (ListenError, ConfigError) as error:
             for problem in error.problems:
                 log.error("%s", problem)
@@ -190,48 +84,99 @@ class Supervisor:
         finally:
             if self._operator is not None:
                 await self._operator.close()
-            if crew is not None:
-                await crew.stop()
-            for extra in reversed(open_extras):
+            if self._crew is not None:
+                await self._crew.stop()
+            for extra in reversed(self._open_extras):
                 await extra.close()
             if self._service is not None:
                 await self._service.close()
+            if self._spec.global_.pid_file:
+                remove_pid_file(self._spec.global_.pid_file)
 
-    async def _serve(self, running: Running, crew: ProcessCrew | InlineCrew, extras: Sequence[Extra]) -> int:
+    async def _prepare(self) -> tuple[Running, ProcessCrew | InlineCrew]:
+        """Everything that may need root: opens what there is to open, then becomes who the configuration names."""
+        settings, source = self._spec.global_, self._spec.source
+        self._marks = await asyncio.to_thread(marks_of, self._watched())
+        identity = identity_of(settings, source)
+        effective = Changes(self._spec.changes).over(self._spec)
+        self._service = service = Service(effective, workers=settings.workers)
+        service.listeners.inherit(passed_sockets())
+        await service.open()
+        crew: ProcessCrew | InlineCrew
+        crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
+        self._crew = crew
+        self._operator = Operator(service, crew, self._spec, self._source)
+        self._operator.on_reload = self._reloading
+        running = Running(
+            service, crew, os.getpid(), actions=self._operator, inherited=service.listeners.take_unclaimed()
+        )
+        for make in self._extras:
+            extra = make(running)
+            await extra.open()
+            self._open_extras.append(extra)
+        for one in running.inherited:
+            log.warning("nothing listens on %s, which was passed by the service manager", shown(one.asked[1]))
+            for sock in one.sockets:
+                sock.close()
+        running.inherited = []
+        if settings.pid_file:
+            with _problem("global.pid_file", settings.pid_file, source, "cannot be written"):
+                write_pid_file(settings.pid_file)
+        if identity is not None:
+            files = [*service.listeners.files(), *(f for extra in self._open_extras for f in extra.files())]
+            files += [settings.pid_file] if settings.pid_file else []
+            with _problem("global.user", settings.user or settings.group, source, "cannot be taken on"):
+                become(identity, files, [path] if (path := log_file(self._spec)) else [])
+        return running, crew
+
+    async def _serve(self, running: Running, crew: ProcessCrew | InlineCrew) -> int:
         service = running.service
         info = service.info(os.getpid())
         if self._banner is not None:
             self._banner(service.spec, info)
+        alive = asyncio.create_task(self._tell_alive())
         try:
             if not await self._unless(crew.start(), self._stop_asked, self._drain_asked):
                 return OK
         except StartError as error:
             log.error("%s", error)
             return FAILED
+        finally:
+            alive.cancel()
         service.watch(crew)
         running.phase = Phase.READY
-        places = [*info.places(), *(place for extra in extras for place in extra.places())]
+        places = [*info.places(), *(place for extra in self._open_extras for place in extra.places())]
         print(f"fastlb ready: {'; '.join(places)}; {workers_text(info)}", file=sys.stderr, flush=True)
+        self._notifier.ready(self._status())
         if self._ready is not None:
             self._ready(info)
+        return await self._until_asked(running, crew)
+
+    async def _until_asked(self, running: Running, crew: ProcessCrew | InlineCrew) -> int:
+        """From ready to the end of the drain."""
+        service = running.service
         drain = asyncio.create_task(self._drain_asked.wait())
         stop = asyncio.create_task(self._stop_asked.wait())
         failure = asyncio.create_task(crew.failed())
+        alive = asyncio.create_task(self._tell_alive())
+        watching = asyncio.create_task(watch(self._watched, self._changed, self._marks))
         try:
             await asyncio.wait({drain, stop, failure}, return_when=asyncio.FIRST_COMPLETED)
+            watching.cancel()
             if failure.done():
                 log.error("%s", failure.result())
             running.phase = Phase.DRAINING
             if not stop.done():
                 within = drain_time(service.spec)
                 log.info("draining: no new connections, %g s for what is in flight", within)
+                self._notifier.stopping("draining")
                 await service.stop_watching()
                 # Closed here first, so that a worker's own close is the last: what still waits in a queue is served.
                 service.listeners.close()
                 await self._unless(crew.drain(within), self._stop_asked)
             return FAILED if failure.done() else OK
         finally:
-            for task in (drain, stop, failure):
+            for task in (drain, stop, failure, alive, watching):
                 task.cancel()
 
     async def _unless(self, work: Coroutine[None, None, None], *events: asyncio.Event) -> bool:
@@ -270,9 +215,38 @@ class Supervisor:
             log.info("reload asked for by signal")
             self._operator.soon(self._operator.reload)
 
-    def _reloading(self, begins: bool) -> None:
-        if not begins and self._crew is not None and self._service is not None:
+    def _reloading(self, answer: Answer | None) -> None:
+        if answer is None:
+            self._notifier.reloading()
+            return
+        if self._service is not None:
             set_up_log(self._service.spec.log.level, "supervisor")
+        self._notifier.ready(self._status("" if answer.ok else "; the last reload failed"))
+
+    def _status(self, more: str = "") -> str:
+        """For `systemctl status`."""
+        service = self._service
+        assert service is not None
+        workers = workers_text(service.info(os.getpid()))
+        return f"{workers}, {_counted(len(service.spec.frontends), 'frontend')}, {_servers(service.spec)}{more}"
+
+    async def _tell_alive(self) -> None:
+        """Feeds the service manager's watchdog as long as this loop runs."""
+        while self._notifier.watchdog:
+            self._notifier.alive()
+            await asyncio.sleep(self._notifier.watchdog / 3)
+
+    def _watched(self) -> list[str]:
+        """Files whose change is a reason to reload."""
+        if self._source is None or not self._source.path:
+            return []
+        spec = self._spec if self._operator is None else self._operator.configured()
+        return [self._source.path, *files_of(spec)] if spec.global_.watch else []
+
+    def _changed(self) -> None:
+        if self._operator is not None:
+            log.info("reload because a file has changed")
+            self._operator.soon(self._operator.reload)
 
     def _reopen_logs(self) -> None:
         if self._crew is not None:
@@ -282,9 +256,31 @@ class Supervisor:
 
 def workers_text(info: RuntimeInfo) -> str:
     """'2 workers', 'in one process'."""
-    if info.workers == 0:
-        return "in one process"
-    return f"{info.workers} worker{'s' if info.workers > 1 else ''}"
+    return _counted(info.workers, "worker") if info.workers else "in one process"
+
+
+def log_file(spec: Spec) -> str:
+    """The file of the access log; '' when it goes elsewhere."""
+    access = spec.log.access
+    return "" if access in ("stdout", "stderr", "off") or access.startswith("syslog:") else access
+
+
+def _servers(spec: Spec) -> str:
+    return _counted(sum(len(b.servers) for b in spec.backends), "server")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+@contextlib.contextmanager
+def _problem(key: str, value: str, source: str, what: str) -> Iterator[None]:
+    """Turns what the system refuses into a problem of the configuration."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError([Problem(key, value, f"{what}: {why}", file=source)]) from error
 
 
 def serve(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlb.control.slots import Assignment
-from fastlb.runtime import messages
+from fastlb.runtime import activation, messages, notify
 from fastlb.runtime.channel import MAX_FDS, Channel
 from fastlb.runtime.service import Service
 from fastlb.spec import Spec
@@ -30,6 +30,9 @@ ABORT_GRACE = 2.0  # seconds between SIGABRT (traceback) and SIGKILL
 TRIES = 5  # starts in a row that never became ready, until the supervisor gives up
 FIRST_DELAY = 0.1  # before the second of these; doubles
 SHORT_LIFE = 1.0  # seconds; after so many lives in a row that were shorter, the slot rests for as long
+
+# Of the environment, what is meant for the supervisor alone.
+_SUPERVISORS = frozenset((*activation.VARIABLES, *notify.VARIABLES))
 
 
 class State(enum.Enum):
@@ -49,7 +52,7 @@ def worker_command() -> list[str]:
 
 def worker_environment() -> dict[str, str]:
     """The environment of workers: ours, plus the way to this very fastlb when it is not an installed one."""
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in _SUPERVISORS}
     root = Path(__file__).resolve().parent.parent.parent
     installed = {Path(p).resolve() for p in (*site.getsitepackages(), *sysconfig.get_paths().values())}
     if root not in installed:

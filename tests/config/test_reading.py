@@ -177,7 +177,8 @@ def test_every_field_of_the_spec_can_be_set() -> None:
     come later."""
     found = read(
         """
-        global = { workers = 3, max_connections = 7, overlay = "o.toml" }
+        global = { workers = 3, max_connections = 7, watch = true, overlay = "o.toml", pid_file = "/p", user = "u", \
+group = "9" }
         log = { access = "./a.log", format = "combined", level = "error" }
         tracing = { sample = 0.25 }
         admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
@@ -254,7 +255,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     (web,), (app,) = found.frontends, found.backends
     one, two, three = web.routes
     times = spec.Timeouts(1, 2, 3, 4, 5, 6, 7, 8)
-    assert found.global_ == spec.Global(3, 7, overlay="o.toml")
+    assert found.global_ == spec.Global(3, 7, True, "o.toml", "/p", "u", "9")
     assert found.log == spec.Log("./a.log", "combined", "error")
     assert found.tracing == spec.Tracing(0.25)
     assert web.explain == ("10.1.0.0/16",)
