@@ -78,7 +78,8 @@ class Timeouts:
     client: float = 30.0  # between two reads of a request body, or writes of a response
     server: float = 60.0  # until the response head, and between two reads of its body
     idle: float = 75.0  # kept-alive client connection without a request
-    tunnel: float = 3600.0  # after an upgrade
+    tunnel: float = 3600.0  # no byte either way, after an upgrade and at layer 4
+    half_closed: float = 30.0  # likewise, once one side has ended
     queue: float = 5.0  # waiting for a free server
     drain: float = 30.0  # for what is in flight when stopping
 

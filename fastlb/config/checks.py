@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from fastlb.spec import Address
 
 from .certificates import certificates
-from .convert import server_names
+from .convert import check_type, server_names
+from .layer4 import layer4
 from .model import Config
 from .models_backends import AgentCheckTable, BackendTable, HealthCheckTable
 from .models_frontends import FrontendTable, RouteTable
@@ -45,6 +46,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.listeners(),
         *certificates(structure.model),
         *checker.admin(),
+        *layer4(structure.model, checker.wrote),
         *unsupported(structure.model),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
@@ -93,7 +95,8 @@ class _Checker:
             for index, route in enumerate(frontend.routes):
                 yield from self._route((*path, "routes", index), route, frontend)
             yield from self._shadowed(path, frontend)
-            if not any((frontend.redirect_https, self.wrote(path, "backend"), self.wrote(path, "routes"))):
+            goes = any((frontend.redirect_https, self.wrote(path, "backend"), self.wrote(path, "routes")))
+            if frontend.mode == "http" and not goes:
                 yield Finding(
                     path, "has neither backend nor routes: every request gets 404", warning=True, missing=True
                 )
@@ -200,8 +203,9 @@ class _Checker:
         check = backend.health_check
         if check is None:
             return
+        type_ = check_type(check, backend.mode)
         for key, kinds in _CHECK_KEYS.items():
-            if check.type not in kinds and self.wrote(path, key):
+            if type_ not in kinds and self.wrote(path, key):
                 yield Finding(
                     (*path, key), f"is only for type = {listed(f'{chr(34)}{kind}{chr(34)}' for kind in kinds)}"
                 )

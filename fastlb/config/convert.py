@@ -16,6 +16,9 @@ from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimitTable
 from .models_rules import HeaderRulesTable
 
+# Keys that tell that a check is meant to be of HTTP, though its type is not said
+_HTTP_CHECK = {"type", "path", "method", "host", "expect", "headers", "body", "body_regex"}
+
 
 def to_spec(config: Config, source: str = "") -> spec.Spec:
     """Never fails: whatever could be wrong has been found before."""
@@ -190,7 +193,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
             bound=balance.bound or 0.0,
             panic_threshold=balance.panic_threshold,
         ),
-        health_check=_health_check(table.health_check),
+        health_check=_health_check(table.health_check, table.mode),
         agent_check=spec.AgentCheck(**table.agent_check.model_dump()) if table.agent_check else None,
         max_connections=table.max_connections,
         max_queue=table.max_queue,
@@ -215,12 +218,17 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
     )
 
 
-def _health_check(table: HealthCheckTable | None) -> spec.HealthCheck | None:
+def check_type(table: HealthCheckTable, mode: str) -> str:
+    """Servers of sessions are checked by connecting, unless something says otherwise."""
+    return "tcp" if mode == "tcp" and not table.model_fields_set & _HTTP_CHECK else table.type
+
+
+def _health_check(table: HealthCheckTable | None, mode: str) -> spec.HealthCheck | None:
     if table is None:
         return None
     return replace(
         spec.HealthCheck(),
-        type=table.type,
+        type=check_type(table, mode),
         path=table.path,
         method=table.method,
         host=table.host,

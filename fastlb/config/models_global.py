@@ -159,7 +159,8 @@ class TimeoutsTable(Table):
     client: Duration = _timeout(_TIMEOUTS.client, "Between two reads of a request's body or two writes of a response.")
     server: Duration = _timeout(_TIMEOUTS.server, "Until the head of a response, and between two reads of its body.")
     idle: Duration = _timeout(_TIMEOUTS.idle, "A kept-alive client connection without a request.")
-    tunnel: Duration = _timeout(_TIMEOUTS.tunnel, "A WebSocket or another tunnel without traffic.")
+    tunnel: Duration = _timeout(_TIMEOUTS.tunnel, "A WebSocket, TCP session or another tunnel without traffic.")
+    half_closed: Duration = _timeout(_TIMEOUTS.half_closed, "A tunnel without traffic of which one side has ended.")
     queue: Duration = _timeout(_TIMEOUTS.queue, "Waiting for a free server, then 503.")
     drain: Duration = _timeout(_TIMEOUTS.drain, "For what is in flight when the program stops.", "0 = it is cut off.")
 

@@ -31,6 +31,7 @@ from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
+from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
@@ -179,12 +180,13 @@ cdef class Engine:
         members.attach_group(self.region.group(group))
         selector = make_selector(b.balance.algorithm, balance_options(b.balance), members)
         backend = Backend(b.name, selector, made)
-        backend.connector = H1Connector()
+        backend.connector = TcpConnector() if b.mode == "tcp" else H1Connector()
         backend.counters = self.region.group_counters(self.worker, group)
         backend.connect_ms = milliseconds(b.timeouts.connect)
         backend.server_ms = milliseconds(b.timeouts.server)
         backend.queue_ms = milliseconds(b.timeouts.queue)
         backend.tunnel_ms = milliseconds(b.timeouts.tunnel)
+        backend.half_closed_ms = milliseconds(b.timeouts.half_closed)
         backend.retries = b.retries
         backend.retry = RetryPolicy(selector, b.retry.on, b.retry.statuses, b.retry.budget, b.retry.budget_min)
         backend.retry.line = self.region.group(group)
@@ -224,6 +226,7 @@ cdef class Engine:
         front.header_ms = milliseconds(f.timeouts.header)
         front.client_ms = milliseconds(f.timeouts.client)
         front.idle_ms = milliseconds(f.timeouts.idle)
+        front.tcp = f.mode == "tcp"
         front.abort_on_close = f.abort_on_close
         front.redirect_https = f.redirect_https
         front.max_connections = f.max_connections

@@ -29,6 +29,9 @@ cdef class ClientConnection(ClientSide):
         bint unread_body        # the answer came before the end of the request
         sockaddr_in6 address    # of the peer; large enough for both families
 
+    # Makes an accepted descriptor this connection: layer, address, event loop, list of clients, deadline for what
+    # the client owes first. False when that failed; the descriptor is closed then.
+    cdef bint take_over(self, Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept
     cdef void enter(self, Core core, ListenerBase listener) noexcept
     # The last answer is out: close so that the client gets all of it.
     cdef void leave(self) noexcept
@@ -44,6 +47,7 @@ cdef class ClientConnection(ClientSide):
     cdef void forget_input(self) noexcept
     cdef void relay_tunnel(self) noexcept
     cdef void touch_tunnel(self, Exchange e) noexcept
+    cdef void _relayed(self, Exchange e, int got, bint from_client) noexcept
 
 # The worker is leaving: idle connections close, busy ones after their answer; `now` = all of them at once.
 cdef void clients_drain(Core core, bint now) noexcept

@@ -1,13 +1,16 @@
 """A client connection, whatever it speaks: who the client is, how the connection becomes a tunnel, how it ends."""
 
 from cpython.object cimport PyObject
-from fastlb._core.net cimport AF_INET, AF_INET6, ntohs, sockaddr_in
+from libc.string cimport memcpy
+from fastlb._core.net cimport (
+    AF_INET, AF_INET6, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close, ntohs, sockaddr_in)
 from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
 from fastlb.engine.stream cimport IO_AGAIN, STREAM_DONE, STREAM_EOF, STREAM_READABLE
-from fastlb.engine.tunnel cimport HALF_CLOSED_MS, TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_relay
+from fastlb.engine.tls cimport tls_accept
+from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
 
 cdef enum:
     LINGER_BYTES = 1048576
@@ -16,6 +19,30 @@ cdef enum:
 
 cdef class ClientConnection(ClientSide):
     """Base of client connections."""
+
+    cdef bint take_over(self, Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept:
+        self.core = core
+        self.fd = fd
+        if listener.tls is not None:
+            self.layer = tls_accept(core, listener.tls)
+            if self.layer is None:
+                close(fd)
+                return False
+        if peer.sa_family == AF_INET:
+            memcpy(&self.address, peer, sizeof(sockaddr_in))
+        elif peer.sa_family == AF_INET6:
+            memcpy(&self.address, peer, sizeof(self.address))
+        else:
+            self.address.sin6_family = peer.sa_family
+        if core.reactor.add(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+            close(fd)
+            return False
+        self.enter(core, listener)
+        if self.front.header_ms:
+            set_deadline(core.reactor, self, core.reactor.now_ms + self.front.header_ms)
+        # What the client sends first is often here already: reading now saves a round through epoll.
+        self.stream_flags = STREAM_READABLE
+        return True
 
     cdef void enter(self, Core core, ListenerBase listener) noexcept:
         """Joins the worker's list of clients."""
@@ -52,21 +79,41 @@ cdef class ClientConnection(ClientSide):
 
     cdef void relay_tunnel(self) noexcept:
         cdef Exchange e = self.exchange
-        cdef int got = tunnel_relay(self, self.tunnel, &e.bytes_in)
-        if got != TUNNEL_OPEN:
-            e.tunnel_over(got == TUNNEL_BROKEN)
-        else:
+        self._relayed(e, tunnel_relay(self, self.tunnel, &e.bytes_in), True)
+
+    cdef void relay_back(self, Exchange e) noexcept:
+        self._relayed(e, tunnel_relay(self.tunnel, self, &e.bytes_out), False)
+
+    cdef void _relayed(self, Exchange e, int got, bint from_client) noexcept:
+        cdef Stream up = self.tunnel
+        if got == TUNNEL_OPEN:
             self.touch_tunnel(e)
+            return
+        if got == TUNNEL_REFUSED and from_client and not up.stream_flags & STREAM_DONE:
+            # The server takes no more, but may have said why before it closed: the client gets that.
+            self.stream_flags = (self.stream_flags | STREAM_DONE) & ~STREAM_READABLE
+            up.forget_out()
+            up.stream_flags |= STREAM_READABLE
+            from_client = False
+            got = tunnel_relay(up, self, &e.bytes_out)
+            if got == TUNNEL_OPEN:
+                self.touch_tunnel(e)
+                return
+        if got != TUNNEL_ENDED and e.term[0] == c'-':
+            e.term[0] = c'C' if from_client == (got == TUNNEL_BROKEN) else c'S'
+            e.term[1] = c'D'
+        e.tunnel_over(got != TUNNEL_ENDED)
 
     cdef void touch_tunnel(self, Exchange e) noexcept:
-        cdef uint64_t ms = e.backend.tunnel_ms
+        cdef uint32_t ms = e.backend.tunnel_ms
         if (self.stream_flags | self.tunnel.stream_flags) & STREAM_DONE:
-            ms = HALF_CLOSED_MS
+            ms = e.backend.half_closed_ms
+        elif ms == 0 and e.front.tcp:
+            ms = e.front.client_ms
+            if ms == 0 or e.backend.server_ms and e.backend.server_ms < ms:
+                ms = e.backend.server_ms
         if ms:
             set_deadline(self.core.reactor, self, self.core.reactor.now_ms + ms)
-
-    cdef void tunnel_activity(self, Exchange e) noexcept:
-        self.touch_tunnel(e)
 
     cdef const sockaddr* peer(self) noexcept:
         return <const sockaddr*>&self.address

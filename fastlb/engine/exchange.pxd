@@ -44,8 +44,8 @@ cdef class ClientSide(Stream):
     cdef void become_tunnel(self, Exchange e) noexcept
     # The exchange waits in the queue until this time (ms); 0 = no longer.
     cdef void wait_until(self, uint64_t deadline_ms) noexcept
-    # Bytes went through the tunnel: its idle time starts anew.
-    cdef void tunnel_activity(self, Exchange e) noexcept
+    # The server's side of the tunnel has bytes.
+    cdef void relay_back(self, Exchange e) noexcept
     cdef const sockaddr* peer(self) noexcept
     cdef uint16_t peer_port(self) noexcept
     cdef uint16_t local_port(self) noexcept

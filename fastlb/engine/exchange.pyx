@@ -43,7 +43,7 @@ cdef class ClientSide(Stream):
     cdef void resume_body(self, Exchange e) noexcept: pass
     cdef void become_tunnel(self, Exchange e) noexcept: pass
     cdef void wait_until(self, uint64_t deadline_ms) noexcept: pass
-    cdef void tunnel_activity(self, Exchange e) noexcept: pass
+    cdef void relay_back(self, Exchange e) noexcept: pass
     cdef const sockaddr* peer(self) noexcept: return NULL
     cdef uint16_t peer_port(self) noexcept: return 0
     cdef uint16_t local_port(self) noexcept: return 0
@@ -163,8 +163,8 @@ cdef class Exchange(Waiter):
     cdef bint load_head(self) noexcept:
         """Makes core.request describe this exchange's head again; it may have been overwritten since."""
         cdef Core core = self.core
-        if core.request_base == self.saved.data:
-            return True
+        if self.saved == NULL or core.request_base == self.saved.data:
+            return True             # or there is none: layer 4
         request_head_reset(core.request)
         if parse_request_head(core.request, self.saved.data, self.head_len, &self.front.limits) <= 0:
             core.request_base = NULL
@@ -394,7 +394,7 @@ cdef class Exchange(Waiter):
     cdef void fail(self, int status, const char* term, const char* reason) noexcept:
         """Answers an error page made here."""
         cdef Core core = self.core
-        cdef size_t n
+        cdef size_t n = 0
         cdef bint close = not self.keep_alive or not self.request_done or self.leaving() or status == 400
         cdef uint32_t retry_after = 1 if status == 503 else self.retry_after
         if self.queueing:
@@ -403,7 +403,8 @@ cdef class Exchange(Waiter):
         self.status = <uint16_t>status
         memcpy(self.term, term, 2)
         self.reason = reason
-        n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
+        if not self.front.tcp:
+            n = write_canned(core.obuf, HEAD_OUT, status, self.wants_json, reason, close, retry_after)
         if self.method == METHOD_HEAD:
             n = canned_head(core.obuf, n)
         self.answer(n, close)

@@ -11,8 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
 from fastlb._core.net cimport (
-    AF_INET, AF_INET6, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr_in)
-from fastlb._core.net cimport close as close_descriptor
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
 from fastlb.engine.admission cimport refuse_exchange, start_exchange
 from fastlb.engine.capture cimport Captured, request_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
@@ -24,7 +23,6 @@ from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
-from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
@@ -573,27 +571,8 @@ cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr
     cdef H1Client c = H1Client.__new__(H1Client)
     if FASTLB_DEBUG:
         live_counters()[LIVE_CLIENT] += 1
-    c.core = core
-    c.fd = fd
-    if listener.tls is not None:
-        c.layer = tls_accept(core, listener.tls)
-        if c.layer is None:
-            close_descriptor(fd)
-            return False
-    if peer.sa_family == AF_INET:
-        memcpy(&c.address, peer, sizeof(sockaddr_in))
-    elif peer.sa_family == AF_INET6:
-        memcpy(&c.address, peer, sizeof(c.address))
-    else:
-        c.address.sin6_family = peer.sa_family
-    if core.reactor.add(c, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
-        close_descriptor(fd)
+    if not c.take_over(core, listener, fd, peer):
         return False
-    c.enter(core, listener)
-    if c.front.header_ms:
-        set_deadline(core.reactor, c, core.reactor.now_ms + c.front.header_ms)
-    # The request is often here already: reading now saves a round through epoll.
-    c.stream_flags = STREAM_READABLE
     c.fresh = True
     c.read_more()
     return True

@@ -9,12 +9,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
-    AF_UNIX, EAGAIN, EINPROGRESS, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
-    IPPROTO_TCP, MSG_DONTWAIT, MSG_PEEK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, close, connect, errno,
-    recv, setsockopt, sockaddr, socket)
+    EAGAIN, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_DONTWAIT, MSG_PEEK, close, errno, recv)
 from fastlb.engine.admission cimport fill_info
 from fastlb.engine.capture cimport Captured, response_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport ClientSide
 from fastlb.engine.failure cimport (
@@ -25,7 +24,7 @@ from fastlb.engine.server cimport Server, ServerConnection, pool_put, pool_remov
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
-from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_OPEN, tunnel_drained, tunnel_relay
+from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
 from fastlb.http.fields cimport (
@@ -205,11 +204,7 @@ cdef class H1Upstream(ServerSide):
         while self.stream_flags & (STREAM_READABLE | STREAM_PAUSED) == STREAM_READABLE:
             if self.state == UP_TUNNEL:
                 e = self.exchange
-                n = tunnel_relay(self, self.tunnel, &e.bytes_out)
-                if n != TUNNEL_OPEN:
-                    e.tunnel_over(n == TUNNEL_BROKEN)
-                else:
-                    e.client.tunnel_activity(e)
+                e.client.relay_back(e)
                 return
             if self.state != UP_ACTIVE:
                 return
@@ -472,7 +467,8 @@ cdef class H1Upstream(ServerSide):
 
     cdef void cancel(self) noexcept:
         self.exchange = None
-        self.shut(True)
+        # A reset would destroy what of a tunnel's last bytes the kernel has not delivered yet.
+        self.shut(not tunnel_complete(self, self.tunnel))
 
     cdef bint alive(self) noexcept:
         cdef char one
@@ -495,22 +491,11 @@ cdef class H1Connector(Connector):
     cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
         cdef H1Upstream u
         cdef int fd
-        cdef int one = 1
-        cdef bint pending = False
-        self.failure = 1
-        if server.address_len == 0:
-            return None
-        fd = socket(server.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        cdef bint pending
+        fd = connect_server(server, &pending)
         if fd < 0:
-            self.failure = 0            # ours, not the server's
+            self.failure = fd == -1     # else ours, not the server's
             return None
-        if server.address.ss_family != AF_UNIX:
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-        if connect(fd, <const sockaddr*>&server.address, server.address_len) < 0:
-            if errno != EINPROGRESS:
-                close(fd)
-                return None
-            pending = True
         u = H1Upstream.__new__(H1Upstream)
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1

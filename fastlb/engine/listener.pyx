@@ -15,6 +15,7 @@ from fastlb.engine.core cimport Core
 from fastlb.engine.h1_client cimport client_accept
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_OPEN
+from fastlb.engine.tcp_session cimport tcp_accept
 from fastlb.engine.tls cimport tls_prepare
 from fastlb.engine.upstream cimport Frontend
 
@@ -82,7 +83,10 @@ cdef class Listener(ListenerBase):
                 if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                     self.pause(b"out of descriptors or memory")
                 return
-            client_accept(self.core, self, fd, <sockaddr*>&peer)
+            if front.tcp:
+                tcp_accept(self.core, self, fd, <sockaddr*>&peer)
+            else:
+                client_accept(self.core, self, fd, <sockaddr*>&peer)
 
     cdef void accept_rest(self) noexcept:
         cdef uint32_t before

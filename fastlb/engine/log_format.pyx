@@ -84,7 +84,10 @@ cdef char* put_header(char* p, const LogRecord* r, FormatState* st) noexcept nog
 
 
 cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept nogil:
-    """HAProxy's `option httplog` line without captures: %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B ... "%r"."""
+    """HAProxy's `option httplog` line without captures: %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B ... "%r".
+
+    A session of layer 4 gets the line of `option tcplog`: %ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/...
+    """
     cdef const Caps* c = st.caps
     p = put_name(p, r.client, r.client_len, c.client)
     p[0] = c':'
@@ -105,21 +108,33 @@ cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept
     p[0] = c'/'
     p = put_name(p + 1, r.server, r.server_len, c.name)
     p[0] = c' '
-    p = put_timer(p + 1, r.tr)
-    p[0] = c'/'
-    p = put_timer(p + 1, r.tw)
+    p += 1
+    if not r.tcp:
+        p = put_timer(p, r.tr)
+        p[0] = c'/'
+        p += 1
+    p = put_timer(p, r.tw)
     p[0] = c'/'
     p = put_timer(p + 1, r.tc)
     p[0] = c'/'
-    p = put_timer(p + 1, r.trr)
-    p[0] = c'/'
-    p = put_timer(p + 1, r.ta)
+    p += 1
+    if not r.tcp:
+        p = put_timer(p, r.trr)
+        p[0] = c'/'
+        p += 1
+    p = put_timer(p, r.ta)
     p[0] = c' '
-    p = put_timer(p + 1, r.status if r.status != 0 else -1)
-    p[0] = c' '
-    p = put_number(p + 1, r.bytes_out)
-    p = fl_lit(p, b" - - ")
-    p = put_term(p, r.term)
+    p += 1
+    if r.tcp:
+        p = put_number(p, r.bytes_out)
+        p[0] = c' '
+        p = put_term(p + 1, r.term) - 2
+    else:
+        p = put_timer(p, r.status if r.status != 0 else -1)
+        p[0] = c' '
+        p = put_number(p + 1, r.bytes_out)
+        p = fl_lit(p, b" - - ")
+        p = put_term(p, r.term)
     p[0] = c' '
     p = put_number(p + 1, r.actconn)
     p[0] = c'/'
@@ -138,6 +153,8 @@ cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept
     p = put_number(p + 1, r.srv_queue)
     p[0] = c'/'
     p = put_number(p + 1, r.backend_queue)
+    if r.tcp:
+        return p
     p[0] = c' '
     p[1] = c'"'
     p += 2
@@ -201,16 +218,19 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
         p = _null(p)
     else:
         p = _json_text(p, r.server, r.server_len, c.name)
-    if r.https:
+    if r.tcp:
+        p = fl_lit(p, b",\"scheme\":\"tls\"") if r.https else fl_lit(p, b",\"scheme\":\"tcp\"")
+    elif r.https:
         p = fl_lit(p, b",\"scheme\":\"https\"")
     else:
         p = fl_lit(p, b",\"scheme\":\"http\"")
     if r.host_len != 0:
-        p = fl_lit(p, b",\"host\":")
+        p = fl_lit(p, b",\"sni\":") if r.tcp else fl_lit(p, b",\"host\":")
         p = _json_text(p, r.host, r.host_len, c.host)
-    p = _json_request(p, r, c)
-    p = fl_lit(p, b",\"status\":")
-    p = put_number(p, r.status) if r.status != 0 else _null(p)
+    if not r.tcp:
+        p = _json_request(p, r, c)
+        p = fl_lit(p, b",\"status\":")
+        p = put_number(p, r.status) if r.status != 0 else _null(p)
     p = fl_lit(p, b",\"bytes_in\":")
     p = put_number(p, r.bytes_in)
     p = fl_lit(p, b",\"bytes_out\":")

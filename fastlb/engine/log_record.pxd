@@ -15,6 +15,7 @@ ctypedef struct LogRecord:
     uint8_t retries
     uint8_t redispatched
     uint8_t https
+    uint8_t tcp                 # a session of layer 4: no request, no status
     uint8_t minor               # HTTP/1.minor of the request
     char term[4]                # termination flags, such as "----", "SC--"
     uint64_t bytes_out          # to the client, heads included

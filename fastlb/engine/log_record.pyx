@@ -9,6 +9,7 @@ TEXTS = (
 )
 NUMBERS = (
     "start_us", "tr", "tw", "tc", "trr", "ta", "ta_us", "status", "client_port", "retries", "redispatched", "https",
+    "tcp",
     "minor", "bytes_out", "bytes_in", "actconn", "feconn", "beconn", "srv_conn", "srv_queue", "backend_queue",
 )
 
@@ -43,6 +44,7 @@ cdef class RecordHolder:
         r.retries = numbers["retries"]
         r.redispatched = bool(numbers["redispatched"])
         r.https = bool(numbers["https"])
+        r.tcp = bool(numbers["tcp"])
         r.minor = numbers["minor"]
         r.bytes_out = numbers["bytes_out"]
         r.bytes_in = numbers["bytes_in"]

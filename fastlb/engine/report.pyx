@@ -67,7 +67,7 @@ cdef void write_report(Exchange e) noexcept:
     if e.start_us == 0:
         e.start_us = now
     total = now - e.start_us
-    if 100 <= e.status < 600:
+    if 100 <= e.status < 600 and not e.front.tcp:
         by_class = COUNT_1XX + e.status // 100 - 1
     count(e.front.counters, e, by_class, total)
     if e.backend is not None:
@@ -94,7 +94,8 @@ cdef void write_report(Exchange e) noexcept:
                 r.trr = milliseconds(e.response_us, e.connected_us)
     elif e.queueing or e.term[1] == c'Q':
         r.tw = milliseconds(now, e.head_us)
-    r.status = e.status
+    r.tcp = e.front.tcp
+    r.status = 0 if r.tcp else e.status
     r.client = e.client_text
     r.client_len = e.client_len
     r.client_port = e.client_port
@@ -136,8 +137,9 @@ cdef void write_report(Exchange e) noexcept:
         r.user_agent_len = e.user_agent.len
         r.referer = base + e.referer.off
         r.referer_len = e.referer.len
-    r.request_id = e.request_id
-    r.request_id_len = 32
+    if not r.tcp:
+        r.request_id = e.request_id
+        r.request_id_len = 32
     if e.incoming_id.len:
         r.request_id = e.saved.data + e.incoming_id.off
         r.request_id_len = e.incoming_id.len

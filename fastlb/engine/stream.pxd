@@ -31,6 +31,8 @@ cdef class Layer:
     cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept
     # Says goodbye to the peer, as far as that goes without waiting.
     cdef void end(self, Stream s) noexcept
+    # Bytes of the application can pass: what the layer itself needs first (a handshake) is done.
+    cdef bint ready(self) noexcept
 
 cdef class Stream(EventHandler):
     cdef:
@@ -51,6 +53,8 @@ cdef class Stream(EventHandler):
     cdef int flush(self) noexcept
     # Closes our sending side, after the tail.
     cdef void shut_write(self) noexcept
+    # Drops the pending tail: nobody will take it.
+    cdef void forget_out(self) noexcept
     # Leaves the reactor and closes the descriptor; reset = RST instead of FIN. Idempotent.
     cdef void close_fd(self, bint reset) noexcept
     cdef int _keep(self, const char* p, size_t n) noexcept

@@ -29,6 +29,9 @@ cdef class Layer:
     cdef void end(self, Stream s) noexcept:
         pass
 
+    cdef bint ready(self) noexcept:
+        return True
+
 
 cdef class Stream(EventHandler):
     """Base of client, server and tunnel connections."""
@@ -168,6 +171,12 @@ cdef class Stream(EventHandler):
         self.stream_flags |= STREAM_WR_SHUT
         shutdown(self.fd, SHUT_WR)
 
+    cdef void forget_out(self) noexcept:
+        chunks_free(self.out)
+        self.out = NULL
+        self.out_last = NULL
+        self.out_bytes = 0
+
     cdef void close_fd(self, bint reset) noexcept:
         cdef linger_t l
         if self.stream_flags & STREAM_CLOSED:
@@ -177,10 +186,7 @@ cdef class Stream(EventHandler):
                 self.layer.end(self)
             self.layer = None
         self.stream_flags |= STREAM_CLOSED
-        chunks_free(self.out)
-        self.out = NULL
-        self.out_last = NULL
-        self.out_bytes = 0
+        self.forget_out()
         self.core.reactor.remove(self)
         if reset:
             l.l_onoff = 1

@@ -199,6 +199,9 @@ cdef class Tls(Layer):
         except Exception:
             pass
 
+    cdef bint ready(self) noexcept:
+        return self.state != TLS_HANDSHAKE
+
     cdef object version(self):
         """Protocol version such as 'TLSv1.3', None before the handshake."""
         return self.session.version()

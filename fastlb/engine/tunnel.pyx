@@ -25,12 +25,14 @@ cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count) noexcept:
             count[0] += <uint64_t>n
             sent = dst.transmit(src.core.rbuf, <size_t>n, NULL, 0)
             if sent == SENT_ERROR:
-                return TUNNEL_BROKEN
+                return TUNNEL_REFUSED
             if sent == SENT_PENDING:
                 src.stream_flags |= STREAM_PAUSED
         elif n == IO_EOF:
             if not src.stream_flags & STREAM_DONE:
                 src.stream_flags |= STREAM_DONE
+                if verdict(src, dst) == TUNNEL_ENDED:
+                    return TUNNEL_ENDED     # closing says the rest: a call less
                 dst.shut_write()
             return verdict(src, dst)
         elif n == IO_AGAIN:

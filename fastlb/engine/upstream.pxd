@@ -23,7 +23,7 @@ cdef class Backend:
         int count
         uint64_t* counters
         # milliseconds, 0 = off
-        uint32_t connect_ms, server_ms, queue_ms, tunnel_ms
+        uint32_t connect_ms, server_ms, queue_ms, tunnel_ms, half_closed_ms
         uint32_t retries
         RetryPolicy retry
         uint32_t max_queue
@@ -55,6 +55,7 @@ cdef class Frontend:
         HeadLimits limits
         uint64_t max_body
         uint32_t header_ms, client_ms, idle_ms
+        bint tcp                    # layer 4: connections are passed on as they are
         bint abort_on_close
         bint redirect_https
         uint32_t max_connections

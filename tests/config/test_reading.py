@@ -183,7 +183,7 @@ group = "9" }
         tracing = { sample = 0.25 }
         admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
         timeouts = { connect = "1s", header = "2s", client = "3s", server = "4s", idle = "5s", tunnel = "6s", \
-queue = "7s", drain = "8s" }
+half_closed = "9s", queue = "7s", drain = "8s" }
         limits = { header_bytes = "2KB", header_count = 5, uri = "1KB", body = "3KB" }
         [frontends.web]
         listen = "127.0.0.1:81"
@@ -254,7 +254,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
     )
     (web,), (app,) = found.frontends, found.backends
     one, two, three = web.routes
-    times = spec.Timeouts(1, 2, 3, 4, 5, 6, 7, 8)
+    times = spec.Timeouts(1, 2, 3, 4, 5, 6, 9, 7, 8)
     assert found.global_ == spec.Global(3, 7, True, "o.toml", "/p", "u", "9")
     assert found.log == spec.Log("./a.log", "combined", "error")
     assert found.tracing == spec.Tracing(0.25)

@@ -1,0 +1,56 @@
+"""Checks of frontends and backends of mode tcp: what has no meaning where there are no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .model import Config
+from .models_backends import BackendTable
+from .models_frontends import FrontendTable
+from .paths import Path
+from .structure import Finding
+
+Wrote = Callable[[Path, str], bool]  # whether the user's table at a path holds a key
+
+_FRONTEND = ("redirect_https", "explain", "forwarded", "limits", "request_headers", "response_headers")
+_ROUTE = (
+    "host", "path", "methods", "headers", "query", "redirect", "respond", "rewrite", "request_headers",
+    "response_headers",
+)  # fmt: skip
+_BACKEND = ("pool", "request_headers", "response_headers")
+_REASON = 'has no meaning with mode = "tcp", which knows no requests'
+
+
+def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
+    """Findings in the model's own paths."""
+    for name, frontend in config.frontends.items():
+        if frontend.mode == "tcp":
+            yield from _frontend(("frontends", name), frontend, wrote)
+    for name, backend in config.backends.items():
+        if backend.mode == "tcp":
+            yield from _backend(("backends", name), backend, wrote)
+
+
+def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Finding]:
+    yield from _without(path, _FRONTEND, wrote)
+    if not wrote(path, "backend"):
+        yield Finding((*path, "backend"), "this key is needed: where sessions go", missing=True)
+    for index in range(len(frontend.routes)):
+        yield Finding((*path, "routes", index), "routes of mode tcp are not supported in this version")
+    for owner, limits in ((path, frontend.rate_limits),):
+        for index, limit in enumerate(limits):
+            if limit.key and list(limit.key) != ["ip"]:
+                yield Finding((*owner, "rate_limits", index, "key"), 'only "ip" is known of a session')
+
+
+def _backend(path: Path, backend: BackendTable, wrote: Wrote) -> Iterator[Finding]:
+    yield from _without(path, _BACKEND, wrote)
+    balance = backend.balance
+    if balance.algorithm == "consistent_hash" and balance.key and balance.key != "ip":
+        yield Finding((*path, "balance", "key"), 'only "ip" is known of a session', "ip")
+
+
+def _without(path: Path, keys: tuple[str, ...], wrote: Wrote) -> Iterator[Finding]:
+    for key in keys:
+        if wrote(path, key):
+            yield Finding((*path, key), _REASON)

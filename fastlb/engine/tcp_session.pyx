@@ -1,0 +1,328 @@
+"""Layer 4: a client connection passed on to a server as it is.
+
+A session is an exchange like any other, so picking, retries, queues, limits, drain, outcomes and the log are those of
+HTTP; only there is no head, and what follows the connection to the server is a tunnel from the beginning. What the
+client sends before there is a server stays in the kernel, so a further attempt loses nothing.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
+from fastlb._core.net cimport (
+    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
+from fastlb._core.net cimport close as close_descriptor
+from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
+from fastlb.engine.connect cimport connect_server
+from fastlb.engine.core cimport READ_SIZE
+from fastlb.engine.exchange cimport exchange_new
+from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
+from fastlb.engine.networks cimport format_address
+from fastlb.engine.rate_limit cimport RateVerdict
+from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.request_key cimport KEY_NONE, find_key
+from fastlb.engine.server cimport Server, ServerConnection
+from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
+from fastlb.engine.stream cimport (
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
+from fastlb.engine.upstream cimport Action
+
+
+@cython.final
+@cython.no_gc
+cdef class TcpClient(ClientConnection):
+    """The client's side of a session."""
+
+    def __dealloc__(self):
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_CLIENT] -= 1
+        chunk_free(self.inb)
+
+    # --- events
+
+    cdef void on_events(self, uint32_t events) noexcept:
+        cdef int sent
+        if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_EOF
+        if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_READABLE
+        if self.state == CLIENT_TUNNEL:
+            if events & EPOLLOUT and self.out != NULL:
+                sent = self.flush()
+                if sent == SENT_ERROR or (sent == SENT_ALL and tunnel_drained(self, self.tunnel)):
+                    self.exchange.tunnel_over(sent == SENT_ERROR)
+                    return
+                self.touch_tunnel(self.exchange)
+            if self.stream_flags & STREAM_READABLE:
+                self.relay_tunnel()
+        elif events & (EPOLLHUP | EPOLLERR):
+            # Reset, or ended both ways. An end of its sending side alone is carried across once there is a server.
+            self.gone()
+        else:
+            if events & EPOLLOUT and self.out != NULL and self.flush() == SENT_ERROR:
+                self.gone()
+            elif self.state == CLIENT_HEAD and self.stream_flags & STREAM_READABLE:
+                self.prelude()
+
+    cdef void on_deferred(self) noexcept:
+        if not self.stream_flags & STREAM_READABLE:
+            return
+        if self.state == CLIENT_TUNNEL:
+            self.relay_tunnel()
+        elif self.state == CLIENT_HEAD:
+            self.prelude()
+
+    cdef void on_timer(self) noexcept:
+        cdef Exchange e = self.exchange
+        if self.state == CLIENT_HEAD:
+            self.refuse(b"cR", b"handshake did not end in time")
+        elif self.state == CLIENT_TUNNEL:
+            e.term[0] = c'c' if self.tunnel.out == NULL else c's'
+            e.term[1] = c'D'
+            e.tunnel_over(False)
+        elif e is not None:
+            e.client_timed_out()
+
+    # --- before there is a server
+
+    cdef void prelude(self) noexcept:
+        cdef Core core = self.core
+        cdef ssize_t n
+        if self.layer is not None and not self.layer.ready():
+            n = self.receive(core.rbuf, READ_SIZE)
+            if n > 0:
+                if not self.keep(core.rbuf, <size_t>n):
+                    self.shut(True)
+                    return
+            elif n != IO_AGAIN and not (n == IO_EOF and self.layer.ready()):
+                self.refuse(b"PR", b"handshake failed")
+                return
+            if not self.layer.ready():
+                return
+        self.begin()
+
+    cdef bint keep(self, const char* p, size_t n) noexcept:
+        """Keeps bytes for the server, behind those that are kept already."""
+        cdef Chunk* c = self.inb
+        if c == NULL:
+            c = chunk_new(n)
+        elif c.cap - c.end < n:
+            c = chunk_grow(c, c.end - c.start + n)
+        if c == NULL:
+            return False
+        memcpy(c.data + c.end, p, n)
+        c.end += <uint32_t>n
+        self.inb = c
+        return True
+
+    cdef void begin(self) noexcept:
+        """Routes, and has a server picked."""
+        cdef Core core = self.core
+        cdef Exchange e
+        cdef Action action
+        cdef RateVerdict verdict
+        cdef const char* key
+        cdef size_t key_len
+        clear_deadline(self)
+        e = self.make_exchange()
+        action = <Action>self.front.by_route[self.front.default_action]
+        e.action = action
+        if action.limits is not None and not action.limits.admit(core.request, NULL, self.peer(), core.reactor.now_us,
+                                                                 &verdict):
+            self.front.counters[COUNT_DENIED] += 1
+            e.fail(429, b"PR", b"rate limit")
+            return
+        e.backend = action.backend
+        count_up(e.backend.counters, COUNT_CURRENT, COUNT_PEAK)
+        if e.backend.key_kind != KEY_NONE:
+            key = find_key(e.backend.key_kind, NULL, 0, core.request, NULL, self.peer(), &key_len)
+            if key != NULL:
+                e.key = e.backend.selector.algorithm.key_of(key, key_len)
+                e.has_key = True
+        e.assign()
+
+    cdef Exchange make_exchange(self):
+        cdef Core core = self.core
+        cdef Exchange e = exchange_new(core, self.front)
+        self.exchange = e
+        self.state = CLIENT_WAIT
+        e.client = self
+        e.start_us = self.start_us
+        e.head_us = core.reactor.now_us
+        e.request_done = True
+        e.client_len = format_address(self.peer(), e.client_text)
+        e.client_port = self.peer_port()
+        e.https = self.listener.https
+        self.front.counters[COUNT_CURRENT] += 1
+        return e
+
+    cdef void refuse(self, const char* term, const char* reason) noexcept:
+        self.make_exchange().fail(400, term, reason)
+
+    # --- what the exchange says
+
+    cdef void become_tunnel(self, Exchange e) noexcept:
+        cdef Chunk* c = self.inb
+        self.state = CLIENT_TUNNEL
+        self.tunnel = e.up
+        self.touch_tunnel(e)
+        if c != NULL:
+            self.inb = NULL
+            e.bytes_in += c.end - c.start
+            if self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0) == SENT_PENDING:
+                self.stream_flags |= STREAM_PAUSED
+            chunk_free(c)
+        if self.stream_flags & STREAM_READABLE:
+            self.relay_tunnel()
+
+    cdef void wait_until(self, uint64_t deadline_ms) noexcept:
+        if deadline_ms:
+            set_deadline(self.core.reactor, self, deadline_ms)
+        else:
+            clear_deadline(self)
+
+    cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:
+        """There is none: the session ended before it had a server."""
+        self.exchange = None
+        self.shut(False)
+
+    cdef void break_off(self, Exchange e, bint reset) noexcept:
+        self.exchange = None
+        self.shut(reset)
+
+    cdef void drain_idle(self) noexcept:
+        """The worker is leaving: a session goes on as long as it is given time; one that has not begun does not."""
+        if self.state == CLIENT_HEAD:
+            self.shut(False)
+
+
+@cython.final
+@cython.no_gc
+cdef class TcpUpstream(ServerSide):
+    """The server's side of a session."""
+
+    def __dealloc__(self):
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_UPSTREAM] -= 1
+
+    # --- events
+
+    cdef void on_events(self, uint32_t events) noexcept:
+        cdef Exchange e = self.exchange
+        cdef int sent
+        if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_EOF
+        if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
+            self.stream_flags |= STREAM_READABLE
+        if self.state == TCP_CONNECTING:
+            if events & (EPOLLERR | EPOLLHUP):
+                self.drop(FAIL_CONNECT)
+                return
+            if not events & EPOLLOUT:
+                return
+            self.established()
+            if self.stream_flags & STREAM_CLOSED:
+                return
+        if e is None:
+            return
+        if events & EPOLLOUT and self.out != NULL:
+            sent = self.flush()
+            if sent == SENT_ERROR:
+                self.forget_out()       # reading tells how it ended
+                self.stream_flags |= STREAM_READABLE
+            elif sent == SENT_ALL and tunnel_drained(self, self.tunnel):
+                e.tunnel_over(False)
+                return
+            e.client.relay_back(e)      # progress, if nothing else
+        elif self.stream_flags & STREAM_READABLE:
+            e.client.relay_back(e)
+
+    cdef void on_deferred(self) noexcept:
+        if self.state == TCP_TUNNEL and self.stream_flags & STREAM_READABLE:
+            self.exchange.client.relay_back(self.exchange)
+
+    cdef void on_timer(self) noexcept:
+        if self.state == TCP_CONNECTING:
+            self.drop(FAIL_CONNECT_TIMEOUT)
+
+    # --- what the exchange says
+
+    cdef void begin(self, Exchange e) noexcept:
+        self.exchange = e
+        if self.state == TCP_CONNECTED:
+            self.established()
+
+    cdef void established(self) noexcept:
+        cdef Exchange e = self.exchange
+        self.state = TCP_TUNNEL
+        self.tunnel = e.client
+        clear_deadline(self)
+        e.connected()
+        # The time to the connection is what is known of how fast the server is.
+        e.response_us = e.connected_us
+        e.response_started = True
+        e.reason = NULL
+        memcpy(e.term, b"--", 2)
+        e.client.become_tunnel(e)
+
+    cdef void drop(self, int failure) noexcept:
+        """This attempt failed: close, then tell the exchange."""
+        cdef Exchange e = self.exchange
+        self.exchange = None
+        self.shut(True)
+        if e is not None:
+            e.attempt_failed(failure)
+
+    cdef void cancel(self) noexcept:
+        self.exchange = None
+        # A reset would destroy what the kernel has not delivered yet.
+        self.shut(not tunnel_complete(self, self.tunnel))
+
+    cdef void shut(self, bint reset) noexcept:
+        if self.state == TCP_CLOSED:
+            return
+        self.state = TCP_CLOSED
+        self.tunnel = None
+        self.server.open_count -= 1
+        self.close_fd(reset)
+
+
+cdef class TcpConnector(Connector):
+    """Opens connections for sessions."""
+
+    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
+        cdef TcpUpstream u
+        cdef bint pending
+        cdef int fd = connect_server(server, &pending)
+        if fd < 0:
+            self.failure = fd == -1     # else ours, not the server's
+            return None
+        u = TcpUpstream.__new__(TcpUpstream)
+        if FASTLB_DEBUG:
+            live_counters()[LIVE_UPSTREAM] += 1
+        u.core = core
+        u.server = server
+        u.fd = fd
+        u.state = TCP_CONNECTING if pending else TCP_CONNECTED
+        if core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+            self.failure = 0
+            close_descriptor(fd)
+            return None
+        server.open_count += 1
+        server.counters[COUNT_CONNECTIONS] += 1
+        if pending and connect_ms:
+            set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
+        return u
+
+
+cdef bint tcp_accept(Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept:
+    cdef TcpClient c = TcpClient.__new__(TcpClient)
+    if FASTLB_DEBUG:
+        live_counters()[LIVE_CLIENT] += 1
+    if not c.take_over(core, listener, fd, peer):
+        return False
+    c.start_us = core.reactor.now_us
+    c.prelude()
+    return True
