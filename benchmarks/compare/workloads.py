@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from benchmarks.compare.peers import SMALL_BODY, Proxy, find
-from benchmarks.compare.process import cpu_seconds, memory, tree
+from fastlb.bench.process import cpu_seconds, memory, tree
 
 # What a browser sends beside Host, about 750 bytes in all.
 BROWSER_HEADERS = (

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare.process import Child, cpu_seconds, memory, tree
 from benchmarks.compare.report import Ratio, markdown, ratio
 from benchmarks.compare.workloads import Sample, counted, latency
+from fastlb.bench.process import Child, cpu_seconds, memory, tree
 from tests.helpers import ROOT, need, wait_until
 
 WRK = """Running 3s test @ http://127.0.0.1:1/small

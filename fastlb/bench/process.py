@@ -21,10 +21,15 @@ def free_port() -> int:
 
 
 class Child:
-    """A program pinned to one core, its output in a file; `stop` ends it and all its descendants."""
+    """A program, perhaps pinned to one core, its output in a file; `stop` ends it and all its descendants."""
 
     def __init__(
-        self, argv: Sequence[str], core: int, log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
+        self,
+        argv: Sequence[str],
+        core: int | None,
+        log: Path,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.argv = list(argv)
         self.log = log
@@ -37,7 +42,7 @@ class Child:
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
             )
         self.pid = self._process.pid
 
@@ -52,6 +57,10 @@ class Child:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{' '.join(self.argv)} does not listen:\n{self.log.read_text()}") from None
                 time.sleep(0.02)  # nothing tells when another process listens
+
+    def ended(self) -> bool:
+        """True once the program itself is gone."""
+        return self._process.poll() is not None
 
     def stop(self) -> None:
         family = tree(self.pid)
