@@ -1,7 +1,7 @@
 """Who may do what on the admin interface, and what every answer says to browsers.
 
-The Unix socket is trusted: the permissions of its file decide who can connect. On the TCP listener everybody may read,
-but not what clients sent; that and changes need the token. Nothing allows other origins to read answers (no CORS); a
+The Unix socket is trusted: the permissions of its file decide who can connect. On the TCP listener everybody may read
+what is not PRIVATE; that and changes need the token. Nothing allows other origins to read answers (no CORS); a
 listener on the loopback answers only to names of this machine, because a page of another site may make its own name
 point to 127.0.0.1 (DNS rebinding).
 """
@@ -22,8 +22,9 @@ from fastlb.spec import Admin
 MAX_BODY = 4 << 20  # a whole configuration
 SAFE = ("GET", "HEAD", "OPTIONS")
 READING = ("/v1/explain",)  # a POST there changes nothing
-# What strangers sent, credentials perhaps included: for those who may change things.
-PRIVATE = ("/v1/errors", "/v1/logs")
+# Who the clients are and what they sent, and header values of the file: credentials perhaps. For those who may change
+# things.
+PRIVATE = ("/v1/config", "/v1/connections", "/v1/errors", "/v1/logs")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -123,7 +124,7 @@ class Guard:
             return None
         if not self._token:
             if private:
-                return 403, "What clients sent is shown on the Unix socket, or to who has admin.token.", {}
+                return 403, "This is shown on the Unix socket, or to who has admin.token.", {}
             return 403, "This listener is read-only; changes go through the Unix socket or need admin.token.", {}
         given = [value for name, value in fields if name == b"authorization"]
         scheme, _, shown = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")

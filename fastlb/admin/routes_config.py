@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
 
 from fastlb.admin import shapes, views
 from fastlb.admin.context import Context, Json, done, problems
 from fastlb.admin.problems import ApiError
+from fastlb.spec import Address, Spec
 
+HIDDEN = ("token", "webhook")
+LEFT_OUT = ("resolved", "changes")
 REFUSALS = problems(401, 403, 409, 422)
 TOML = {"requestBody": {"content": {"application/toml": {"schema": {"type": "string"}}}}}
 
@@ -28,6 +32,16 @@ def router(context: Context) -> APIRouter:
     async def confirm() -> Json:
         """Keeps the configuration of a reload that waits for it."""
         return Json(views.answer_view(done(await context.actions.confirm())))
+
+    @routes.post("/revert", response_model=shapes.AnswerView, responses=REFUSALS)
+    async def revert() -> Json:
+        """Brings the configuration before a reload that waits to be confirmed back at once."""
+        return Json(views.answer_view(done(await context.actions.revert())))
+
+    @routes.get("/config", response_model=dict[str, Any], responses=problems(401, 403))
+    async def config() -> Json:
+        """The configuration that runs, run-time changes included, defaults filled in: seconds and bytes as numbers."""
+        return Json(config_view(context.running.service.spec))
 
     @routes.post("/diff", response_model=shapes.AnswerView, responses=REFUSALS, openapi_extra=TOML)
     async def diff(request: Request, source: str = "") -> Json:
@@ -50,3 +64,25 @@ def router(context: Context) -> APIRouter:
         return Json(views.answer_view(done(await context.actions.save_overlay())))
 
     return routes
+
+
+def config_view(spec: Spec) -> dict[str, Any]:
+    """All tables as plain values; secrets and what the resolver found are left out."""
+    tables: dict[str, Any] = plain(spec)
+    tables["global"] = tables.pop("global_")
+    return tables
+
+
+def plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, Address):
+            return str(value)
+        return {
+            field.name: "(not shown)" if field.name in HIDDEN and kept else plain(kept)
+            for field in dataclasses.fields(value)
+            if field.name not in LEFT_OUT
+            for kept in [getattr(value, field.name)]
+        }
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value

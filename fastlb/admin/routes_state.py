@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 
 from fastlb import __version__
-from fastlb.admin import shapes, views
+from fastlb.admin import shapes, shapes_traffic, traffic, views
 from fastlb.admin.board import BATCH
 from fastlb.admin.context import Context, Json, problems
 from fastlb.admin.problems import ApiError
@@ -72,6 +72,25 @@ def router(context: Context) -> APIRouter:
             "frontends": [views.frontend_view(row, context.region, history=history) for row in rows]
         }
         return Json(answer)
+
+    @routes.get("/routes", response_model=shapes_traffic.RouteList)
+    async def routes_() -> Json:
+        """What the frontends match requests with, in order; the last of each is where the rest goes."""
+        answer: shapes_traffic.RouteList = {"routes": list(traffic.route_views(context.running.service.spec))}
+        return Json(answer)
+
+    @routes.get("/connections", response_model=shapes_traffic.ConnectionList, responses=problems(401, 403))
+    async def connections(
+        frontend: str | None = None,
+        state: shapes_traffic.ConnectionState | None = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
+    ) -> Json:
+        """Connections of clients, those with a request first, the longest of them first.
+
+        A worker tells of 1000; `total` counts all.
+        """
+        answers = await context.running.team.ask("connections")
+        return Json(traffic.connection_list(answers, frontend, state, limit))
 
     @routes.get("/frontends/{name}", response_model=shapes.FrontendView, responses=problems(404))
     async def frontend(name: Name, history: WithHistory = False) -> Json:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import socket
 import ssl
+import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 DEFAULT_SOCKET = "/run/fastlb.sock"
+WRONG = 422  # the status of failures that are the fault of who asks
 TIMEOUT = 60.0  # seconds; a reload of ten thousand servers takes its time
 
 
@@ -52,14 +56,92 @@ class Place:
         return self.url or self.socket
 
 
-def find_place(path: str, url: str, token: str) -> Place:
-    """From the options, else the environment (FASTLB_URL, FASTLB_SOCKET, FASTLB_TOKEN), else the usual socket."""
-    token = token or os.environ.get("FASTLB_TOKEN", "")
-    if not path and not url:
-        url, path = os.environ.get("FASTLB_URL", ""), os.environ.get("FASTLB_SOCKET", "")
-    if url and "://" not in url:
-        url = f"http://{url}"
-    return Place(url=url.rstrip("/"), token=token) if url else Place(socket=path or DEFAULT_SOCKET, token=token)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where somebody says the admin interface is; '' = not said."""
+
+    file: str = ""
+    socket: str = ""
+    url: str = ""
+    token: str = ""
+    token_file: str = ""
+
+    def or_else(self, other: Wanted) -> Wanted:
+        """What `other` says where this one says nothing. The three ways to say the place are one."""
+        place = self if self.file or self.socket or self.url else other
+        secret = self if self.token or self.token_file else other
+        return Wanted(place.file, place.socket, place.url, secret.token, secret.token_file)
+
+
+def from_environment() -> Wanted:
+    """FASTLB_URL or FASTLB_SOCKET or FASTLB_CONFIG, the first that is set; FASTLB_TOKEN or FASTLB_TOKEN_FILE."""
+    url, path, file = (os.environ.get(name, "") for name in ("FASTLB_URL", "FASTLB_SOCKET", "FASTLB_CONFIG"))
+    token = os.environ.get("FASTLB_TOKEN", "")
+    return Wanted(
+        url=url,
+        socket="" if url else path,
+        file="" if url or path else file,
+        token=token,
+        token_file="" if token else os.environ.get("FASTLB_TOKEN_FILE", ""),
+    )
+
+
+def find_place(wanted: Wanted, hint: str = "") -> Place:
+    """The admin interface that is meant. Raises ApiFailure.
+
+    Where nothing is said: that of the file `hint` if it has one, else the usual socket.
+    """
+    wanted = wanted.or_else(from_environment())
+    token = wanted.token or (_read_token(wanted.token_file) if wanted.token_file else "")
+    if wanted.file:
+        place = _of_file(wanted.file)
+        return replace(place, token=token or place.token)
+    if wanted.url:
+        url = wanted.url if "://" in wanted.url else f"http://{wanted.url}"
+        return Place(url=url.rstrip("/"), token=token)
+    if hint and not wanted.socket:
+        with contextlib.suppress(ApiFailure):
+            place = _of_file(hint)
+            return replace(place, token=token or place.token)
+    return Place(socket=wanted.socket or DEFAULT_SOCKET, token=token)
+
+
+def _of_file(file: str) -> Place:
+    """What [admin] of a configuration says. The rest of the file need not be right: it may be about to be repaired."""
+    try:
+        admin = tomllib.loads(Path(file).read_text("utf-8")).get("admin", {})
+    except OSError as error:
+        raise ApiFailure(f"{file}: {error.strerror}", WRONG) from error
+    except ValueError as error:
+        raise ApiFailure(f"{file}: {error}; give --socket or --url instead", WRONG) from error
+    if not isinstance(admin, dict):
+        admin = {}
+    path, listen, token = (str(admin.get(key) or "") for key in ("socket", "listen", "token"))
+    if path:
+        return Place(socket=path)
+    if not listen:
+        raise ApiFailure(f"{file}: has no admin.socket and no admin.listen, so nothing can be asked", WRONG)
+    if listen.startswith("unix:"):
+        return Place(socket=listen.removeprefix("unix:"))
+    host, _, port = listen.rpartition(":")
+    host = {"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    if token.startswith("env:"):
+        token = os.environ.get(token[4:], "")
+    elif token.startswith("file:"):
+        try:
+            token = _read_token(token[5:])
+        except ApiFailure:
+            token = ""  # reading goes without, and the rest is refused with a reason
+    return Place(url=f"http://{host}:{port}", token=token)
+
+
+def _read_token(file: str) -> str:
+    try:
+        return Path(file).read_text("ascii").strip()
+    except OSError as error:
+        raise ApiFailure(f"{file}: {error.strerror}", WRONG) from error
+    except UnicodeDecodeError as error:
+        raise ApiFailure(f"{file}: not ASCII text", WRONG) from error
 
 
 class Client:

@@ -10,9 +10,7 @@ from typing import Any
 
 import click
 
-from .output import print_problems, safe, table
-
-STATES = {"UP": "green", "DOWN": "red", "EJECTED": "red", "DRAIN": "yellow", "MAINT": "yellow"}
+from .output import print_problems, safe, state, table
 
 
 def offline(
@@ -101,7 +99,7 @@ def _balance(told: Mapping[str, Any], *, live: bool) -> Iterator[str]:
         (
             "→" if one["picked"] else "",
             safe(one["name"]),
-            click.style(one["state"], fg=STATES.get(one["state"])),
+            state(one["state"]),
             f"{one['effective_weight']:g}" + (" backup" if one["backup"] else ""),
             f"{one['in_flight']}{'/' + str(one['limit']) if one['limit'] else ''}",
             "" if one["score"] is None else f"{one['score']:.4g}",

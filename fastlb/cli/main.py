@@ -9,6 +9,7 @@ import click
 
 from fastlb import __version__
 
+from .ctl import ctl, diff, reload
 from .parameters import ALGORITHM, FIELD, LISTEN, SERVER, WORKERS
 from .place import Ask, place_options
 
@@ -117,7 +118,7 @@ def schema() -> None:
 @click.option("--from", "client", default="127.0.0.1", metavar="IP", help="Address of the client, or unix [127.0.0.1].")
 @click.option("--frontend", default="", metavar="NAME", help="Ask this one [that listens where the URL points].")
 @click.option("-c", "--config", "file", type=_FILE, metavar="FILE", help="Ask a file, not a running fastlb.")
-@place_options
+@place_options(file_option=False)
 def explain(
     ask: Ask, method: str, url: str, fields: tuple[tuple[str, str], ...], client: str, frontend: str, file: str | None
 ) -> None:
@@ -138,3 +139,9 @@ def explain(
         asked = {"method": method, "url": url, "headers": fields, "client": client, "frontend": frontend}
         told = ask.send("POST", "/v1/explain", asked)
     ask.show(told, text.explained)
+
+
+main.add_command(ctl)
+main.add_command(reload)
+main.add_command(diff)
+ctl.add_command(explain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 
 import click
@@ -14,6 +15,13 @@ def print_problems(problems: Iterable[Problem]) -> None:
     """One line each on standard error."""
     for problem in problems:
         click.echo(str(problem), err=True)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """On standard output, and out at once: somebody watches."""
+    for line in lines:
+        click.echo(line)
+    sys.stdout.flush()
 
 
 def counted(number: int, thing: str) -> str:
@@ -66,6 +74,56 @@ def table(
     if len(rows) > len(shown):
         text.append(f"and {len(rows) - len(shown)} more")
     return text
+
+
+STATES = {"UP": "green", "DOWN": "red", "EJECTED": "red", "DRAIN": "yellow", "MAINT": "yellow"}
+
+
+def state(word: str) -> str:
+    """A server's state in its colour."""
+    return click.style(word, fg=STATES.get(word))
+
+
+def amount(number: float) -> str:
+    """'950', '12.3k', '4.56M': three digits that matter."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(number) < 999.5 or unit == "T":
+            break
+        number /= 1000
+    return f"{number:.0f}{unit}" if not unit and float(number).is_integer() else f"{number:.3g}{unit}"
+
+
+def octets(number: float) -> str:
+    """'512B', '1.5KB', '20.1MB', in steps of 1024."""
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1024
+    return f"{number:.0f}B" if unit == "B" else f"{number:.3g}{unit}"
+
+
+def moments(seconds: float) -> str:
+    """A short time: '0', '120us', '3.2ms', '1.5s', '2m30s'."""
+    if seconds <= 0:
+        return "0"
+    if seconds < 0.9995e-3:
+        return f"{seconds * 1e6:.0f}us"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g}ms"
+    return f"{seconds:.3g}s" if seconds < 60 else age(seconds)
+
+
+def age(seconds: float) -> str:
+    """A long time in its two largest units: '5s', '3m20s', '4h', '12d6h'."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number or parts:
+            parts.append(f"{number}{unit}" if number else "")
+        if len(parts) == 2:
+            break
+    return "".join(parts) or "0s"
 
 
 def plural(number: int, one: str, many: str) -> str:

@@ -36,6 +36,7 @@ from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.rule_order import header_rules, route_name
+from fastlb.engine.connections import client_list
 
 cdef enum:
     NO_LIMIT = 0x7fffffff
@@ -383,6 +384,10 @@ cdef class Engine:
         """Ends `watch_log`."""
         self.watched = False
         self.core.log.unwatch()
+
+    def connections(self, int most):
+        """(client connections, how many there are): see fastlb.engine.connections.client_list."""
+        return client_list(self.core, most)
 
     def errors(self):
         """The last malformed request of each frontend and response of each backend: see Captured.report; newest first.

@@ -54,6 +54,9 @@ class Actions(Protocol):
     async def confirm(self) -> Answer:
         """Keeps the configuration of the last `reload(confirm=...)`. REFUSED when none waits for it."""
 
+    async def revert(self) -> Answer:
+        """Undoes the last `reload(confirm=...)` at once. REFUSED when none waits to be confirmed."""
+
     async def diff(self, text: str | None = None, source: str = "") -> Answer:
         """What a reload would change; nothing is changed.
 

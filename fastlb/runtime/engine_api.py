@@ -46,6 +46,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """Drops everything and flushes the logs. May be repeated."""
 
+    def connections(self, most: int) -> tuple[list[dict[str, Any]], int]:
+        """Client connections, those with a request first, and how many there are."""
+
     def errors(self) -> list[dict[str, Any]]:
         """The last malformed request of each frontend and response of each backend, newest first."""
 

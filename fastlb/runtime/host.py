@@ -17,6 +17,7 @@ from fastlb.spec import Spec
 log = logging.getLogger("fastlb.runtime")
 
 TICK = 0.1  # seconds between two heartbeats
+CONNECTIONS = 1000  # that are told of
 
 
 class EngineHost:
@@ -115,10 +116,13 @@ class EngineHost:
     def answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
         """What somebody wants to know of the engine.
 
-        errors: the last malformed messages. recent: the last lines of the access log, None when it is off. watch: the
-        same, and lines from now on go to `on_lines(lines, lost)` until unwatch.
+        connections: of clients, at most CONNECTIONS, and how many there are. errors: the last malformed messages.
+        recent: the last lines of the access log, None when it is off. watch: the same, and lines from now on go to
+        `on_lines(lines, lost)` until unwatch.
         """
         match what:
+            case "connections":
+                return self.engine.connections(CONNECTIONS)
             case "errors":
                 return self.engine.errors()
             case "recent":

@@ -150,23 +150,38 @@ class Operator:
             self._report(answer)
             return answer
 
+    async def revert(self) -> Answer:
+        async with self._lock:
+            if self._pending is None:
+                return self._answer(
+                    Verdict.REFUSED, "no reload waits for a confirmation, so there is nothing to revert"
+                )
+            return await self._back("the reload is undone")
+
     async def _revert(self) -> None:
         async with self._lock:
-            pending, self._pending = self._pending, None
-            if pending is None:
-                return
-            changes = pending.changes
-            if self._changes != pending.left:  # those that were made in between stay: somebody meant them
-                changes = self._changes.after(self._configured, pending.configured)
-            answer = await self._run(pending.configured, changes)
-            if answer.ok:
-                text = f"the reload was not confirmed: the configuration before is back, as {answer.generation}"
-                answer = dataclasses.replace(answer, text=text)
-                log.warning("%s", text)
-                self._service.events.add("process", "", text, level="warning")
-            else:
-                self._report(answer)
-            await self._service.settle(self._crew)
+            if self._pending is not None:
+                await self._back("the reload was not confirmed", level="warning")
+
+    async def _back(self, why: str, level: str = "info") -> Answer:
+        """Has the configuration before the pending reload run again."""
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        pending.timer.cancel()
+        changes = pending.changes
+        if self._changes != pending.left:  # those that were made in between stay: somebody meant them
+            changes = self._changes.after(self._configured, pending.configured)
+        answer = await self._run(pending.configured, changes)
+        if answer.ok:
+            answer = dataclasses.replace(
+                answer, text=f"{why}: the configuration before is back, as {answer.generation}"
+            )
+            log.log(logging.WARNING if level == "warning" else logging.INFO, "%s", answer.text)
+            self._service.events.add("process", "", answer.text, level=level)
+        else:
+            self._report(answer)
+        await self._service.settle(self._crew)
+        return answer
 
     async def diff(self, text: str | None = None, source: str = "") -> Answer:
         if self._source is None or (text is None and not self._source.path):

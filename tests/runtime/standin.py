@@ -153,6 +153,9 @@ class StandIn:
     def tick(self) -> None:
         pass
 
+    def connections(self, most: int) -> tuple[list[dict[str, Any]], int]:
+        return [], 0
+
     def errors(self) -> list[dict[str, Any]]:
         return []
 

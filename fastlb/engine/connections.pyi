@@ -1,0 +1,5 @@
+"""Types of the compiled module; documentation is in connections.pyx."""
+
+from typing import Any
+
+def client_list(core: Any, most: int) -> tuple[list[dict[str, Any]], int]: ...
