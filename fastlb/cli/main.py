@@ -10,6 +10,7 @@ import click
 from fastlb import __version__
 
 from .ctl import ctl, diff, reload
+from .names import SECONDS
 from .parameters import ALGORITHM, FIELD, LISTEN, SERVER, WORKERS
 from .place import Ask, place_options
 
@@ -139,6 +140,16 @@ def explain(
         asked = {"method": method, "url": url, "headers": fields, "client": client, "frontend": frontend}
         told = ask.send("POST", "/v1/explain", asked)
     ask.show(told, text.explained)
+
+
+@main.command()
+@click.option("--interval", type=SECONDS, default="1s", metavar="TIME", help="Between two looks [1s].")
+@place_options
+def top(ask: Ask, interval: float) -> None:
+    """Watch a running fastlb: rates, latencies and states of its servers, live; drain and restore them by keys."""
+    from . import top as terminal
+
+    sys.exit(terminal.run(ask.client, max(interval, 0.1)))
 
 
 main.add_command(ctl)
