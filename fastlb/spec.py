@@ -287,6 +287,25 @@ class Outlier:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitBreaker:
+    """Who fails too much gets nothing for a while, then a few requests to show that it is well again.
+
+    Counted and decided over all workers. A request fails when its server does not answer properly, or 500 and above.
+    """
+
+    scope: tuple[str, ...] = ("server",)  # server | backend: of which there is a breaker
+    errors: float = 0.5  # share of failed requests that opens it; 0 = not judged
+    slow: float = 0.0  # share of slow ones; 0 = not judged
+    slow_after: float = 1.0  # seconds to the response head that are slow
+    min_requests: int = 20  # in the window, to be judged
+    window: float = 10.0  # seconds, rolling in tenths
+    open: float = 5.0  # seconds that nothing passes
+    trials: int = 5  # requests that pass then, exactly, and decide
+    trial_time: float = 10.0  # seconds they may take; what has not ended by then counts as failed
+    concurrency: int = 0  # requests of the backend at once, waiting ones included; more are refused; 0 = unlimited
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One member of a backend. Identity over reloads: (backend, address)."""
 
@@ -357,6 +376,7 @@ class Backend:
     retry: Retry = field(default_factory=Retry)
     slow_start: float = 0.0  # seconds of ramp after a server came back
     outlier: Outlier | None = field(default_factory=Outlier)
+    circuit_breaker: CircuitBreaker | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     request_headers: HeaderRules = field(default_factory=HeaderRules)

@@ -18,12 +18,21 @@ static inline void fl_publish32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v
 static inline uint32_t fl_add32(uint32_t *p, uint32_t n) { return __atomic_fetch_add(p, n, __ATOMIC_ACQ_REL); }
 static inline uint64_t fl_add64(uint64_t *p, uint64_t n) { return __atomic_fetch_add(p, n, __ATOMIC_RELAXED); }
 
+/* Value before the change. */
+static inline uint32_t fl_or32(uint32_t *p, uint32_t bits) { return __atomic_fetch_or(p, bits, __ATOMIC_ACQ_REL); }
+static inline uint32_t fl_and32(uint32_t *p, uint32_t bits) { return __atomic_fetch_and(p, bits, __ATOMIC_ACQ_REL); }
+
 /* Subtracts at most what is there; returns the value before. */
 static inline uint32_t fl_sub32_floor(uint32_t *p, uint32_t n) {
     uint32_t old = __atomic_load_n(p, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(p, &old, old > n ? old - n : 0, 1, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
     }
     return old;
+}
+
+/* True when *p was *seen and is now `new_value`; else *seen is what is there. */
+static inline int fl_cas32(uint32_t *p, uint32_t *seen, uint32_t new_value) {
+    return __atomic_compare_exchange_n(p, seen, new_value, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
 /* True when *p was `old` and is now `new_value`. */

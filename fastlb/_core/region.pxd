@@ -4,8 +4,10 @@
 #   group lines   GroupLine[MAX_GROUPS]
 #   server lines  ServerLine[MAX_SERVERS]
 #   owners        uint32_t[MAX_SERVERS]: group of a server + 1; a change of the server bumps its group's epoch too
+#   breakers      BreakerLine[MAX_SERVERS + MAX_GROUPS]: of servers, then of backends
 #   workers       WorkerLine[slots]
 #   ledgers       uint32_t[slots][MAX_SERVERS]: requests in flight that worker w counted on server s
+#   held          GroupHeld[slots][MAX_GROUPS]: likewise what worker w counted on backend g
 #   counters      uint64_t[slots][frontends | groups | servers][BLOCK]: written by one worker, summed by the reader;
 #                 a block is COUNTERS counters, then HISTOGRAMS histograms of BUCKETS buckets
 #   rates         RateSlot[RATE_SLOTS], one table for all rate limits
@@ -15,7 +17,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlb._core.histogram cimport BUCKETS, Mark
-from fastlb._core.shared cimport GroupLine, RateSlot, ServerLine
+from fastlb._core.shared cimport BreakerLine, GroupHeld, GroupLine, RateSlot, ServerLine
 
 cdef enum:
     MAX_FRONTENDS = 1024
@@ -27,8 +29,8 @@ cdef enum:
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
     RATE_SLOTS = 1 << 20        # keys of rate limits, 16 MB when all are in use; a power of two
     # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
-    # open 30, retrying 31. They say what is true now, not what has happened: a dead worker's are zeroed when it is reaped. Its other
-    # counters stay, and its successor in the slot counts on from them, so that totals never go back.
+    # open 30, retrying 31. They say what is true now, not what has happened: a dead worker's are zeroed when it is
+    # reaped. Its other counters stay, and its successor in the slot counts on from them, so that totals never go back.
     RETRYING = 31
     GAUGES = 0xD0200002
 
@@ -73,8 +75,10 @@ cdef class Region:
         GroupLine* _groups
         ServerLine* _servers
         uint32_t* _owners
+        BreakerLine* _breakers
         WorkerLine* _workers
         uint32_t* _ledgers
+        GroupHeld* _held
         uint64_t* _counters
         RateSlot* _rates
         size_t _shard           # counters of one worker, in uint64_t
@@ -88,8 +92,17 @@ cdef class Region:
     cdef inline ServerLine* server(self, int server) noexcept nogil:
         return &self._servers[server]
 
+    cdef inline BreakerLine* server_breaker(self, int server) noexcept nogil:
+        return &self._breakers[server]
+
+    cdef inline BreakerLine* group_breaker(self, int group) noexcept nogil:
+        return &self._breakers[MAX_SERVERS + group]
+
     cdef inline uint32_t* ledger(self, int worker, int server) noexcept nogil:
         return &self._ledgers[<size_t>worker * MAX_SERVERS + server]
+
+    cdef inline GroupHeld* held(self, int worker, int group) noexcept nogil:
+        return &self._held[<size_t>worker * MAX_GROUPS + group]
 
     cdef inline RateSlot* rates(self) noexcept nogil:
         return self._rates

@@ -8,6 +8,8 @@ UP: int
 DRAIN: int
 MAINT: int
 EJECTED: int
+OPEN: int
+TRIAL: int
 FULL_RAMP: int
 STARTING: int
 READY: int

@@ -13,8 +13,13 @@ from typing import NamedTuple
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from fastlb._core.atomics cimport fl_acquire32 as fl_load32
+from fastlb._core.atomics cimport fl_add32, fl_add64, fl_cas32, fl_load64, fl_store64
+from fastlb._core.atomics cimport fl_publish32 as fl_store32
 from fastlb._core.histogram cimport BUCKETS, Mark, bucket_of, ladder_of, quantiles_of
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP, GroupLine, RateSlot, ServerLine
+from fastlb._core.shared cimport (
+    SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupHeld, GroupLine, RateSlot,
+    ServerLine)
 
 cdef extern from "<sys/mman.h>" nogil:
     enum:
@@ -38,30 +43,9 @@ cdef extern from "<time.h>" nogil:
         CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* t)
 
-# GCC's builtins take any pointer type; declared for the widths used here.
-cdef extern from *:
-    """
-    #define fl_load32(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-    #define fl_load64(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-    #define fl_store32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-    #define fl_store64(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-    #define fl_add32(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
-    #define fl_add64(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
-    static inline int fl_cas32(uint32_t* p, uint32_t* seen, uint32_t want) {
-        return __atomic_compare_exchange_n(p, seen, want, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    """
-    uint32_t fl_load32(uint32_t* p) nogil
-    uint64_t fl_load64(uint64_t* p) nogil
-    void fl_store32(uint32_t* p, uint32_t v) nogil
-    void fl_store64(uint64_t* p, uint64_t v) nogil
-    uint32_t fl_add32(uint32_t* p, uint32_t v) nogil
-    uint64_t fl_add64(uint64_t* p, uint64_t v) nogil
-    bint fl_cas32(uint32_t* p, uint32_t* seen, uint32_t want) nogil
-
 cdef enum:
     PAGE = 4096
-    VERSION = 3
+    VERSION = 4
 
 cdef uint64_t MAGIC = 0x464153544C420001    # "FASTLB", 0, 1
 
@@ -69,6 +53,8 @@ UP = SERVER_UP
 DRAIN = SERVER_DRAIN
 MAINT = SERVER_MAINT
 EJECTED = SERVER_EJECTED
+OPEN = SERVER_OPEN
+TRIAL = SERVER_TRIAL
 FULL_RAMP = 65536
 STARTING = WORKER_STARTING
 READY = WORKER_READY
@@ -183,7 +169,8 @@ cdef class Region:
         self._size = size
 
     cdef _lay_out(self, int slots):
-        if sizeof(ServerLine) != 64 or sizeof(GroupLine) != 64 or sizeof(WorkerLine) != 64:
+        if sizeof(ServerLine) != 64 or sizeof(GroupLine) != 64 or sizeof(WorkerLine) != 64 \
+                or sizeof(BreakerLine) != 256:
             raise SystemError("a shared record is not one cache line")
         cdef uint8_t* p = self._base + PAGE
         self._groups = <GroupLine*>p
@@ -192,10 +179,14 @@ cdef class Region:
         p += _pages(sizeof(ServerLine) * MAX_SERVERS)
         self._owners = <uint32_t*>p
         p += _pages(sizeof(uint32_t) * MAX_SERVERS)
+        self._breakers = <BreakerLine*>p
+        p += _pages(sizeof(BreakerLine) * (MAX_SERVERS + MAX_GROUPS))
         self._workers = <WorkerLine*>p
         p += _pages(sizeof(WorkerLine) * slots)
         self._ledgers = <uint32_t*>p
         p += sizeof(uint32_t) * MAX_SERVERS * slots
+        self._held = <GroupHeld*>p
+        p += sizeof(GroupHeld) * MAX_GROUPS * slots
         self._counters = <uint64_t*>p
         p += _shard_words() * sizeof(uint64_t) * slots
         self._rates = <RateSlot*>p
@@ -261,6 +252,7 @@ cdef class Region:
         else:
             for w in range(header.slots_high):
                 fl_store32(self.ledger(w, i), 0)
+            memset(&self._breakers[i], 0, sizeof(BreakerLine))
             self._wipe(MAX_FRONTENDS + MAX_GROUPS + <size_t>i)
         self._bump(i)
 
@@ -277,9 +269,12 @@ cdef class Region:
         self._groups[g].ticket = 0
         self._groups[g].retrying = 0
         self._groups[g].retries_refused = 0
+        self._groups[g].requests = 0
+        self._groups[g].queued = 0
         if header.groups_high <= <uint32_t>g:
             header.groups_high = g + 1
         else:
+            memset(&self._breakers[MAX_SERVERS + g], 0, sizeof(BreakerLine))
             self._wipe(MAX_FRONTENDS + <size_t>g)
         fl_add32(&self._groups[g].epoch, 1)
 
@@ -302,11 +297,11 @@ cdef class Region:
         cdef uint32_t on = set
         cdef uint32_t off = clear
         cdef uint32_t old = fl_load32(&self._servers[i].state)
-        cdef uint32_t new = (old & ~off) | on
-        if new != old:
-            fl_store32(&self._servers[i].state, new)
+        while not fl_cas32(&self._servers[i].state, &old, (old & ~off) | on):
+            pass                        # a worker's circuit breaker changed it meanwhile
+        if (old & ~off) | on != old:
             self._bump(i)
-        return new
+        return (old & ~off) | on
 
     def weight(self, server):
         """Weight in force, 0-65535."""
@@ -437,6 +432,9 @@ cdef class Region:
         for i in range(header.servers_high):
             self._zero_gauges(self.server_counters(w, i))
         for i in range(header.groups_high):
+            _subtract(&self._groups[i].requests, fl_load32(&self.held(w, i).requests))
+            _subtract(&self._groups[i].queued, fl_load32(&self.held(w, i).queued))
+            memset(self.held(w, i), 0, sizeof(GroupHeld))
             _subtract(&self._groups[i].retrying, <uint32_t>fl_load64(&self.group_counters(w, i)[RETRYING]))
             self._zero_gauges(self.group_counters(w, i))
         for i in range(header.frontends_high):
@@ -594,7 +592,8 @@ cdef size_t _shard_words() noexcept:
 cdef size_t _region_size(int slots) noexcept:
     return (
         PAGE + _pages(sizeof(GroupLine) * MAX_GROUPS) + _pages(sizeof(ServerLine) * MAX_SERVERS)
-        + _pages(sizeof(uint32_t) * MAX_SERVERS) + _pages(sizeof(WorkerLine) * slots)
-        + sizeof(uint32_t) * MAX_SERVERS * slots + _shard_words() * sizeof(uint64_t) * slots
+        + _pages(sizeof(uint32_t) * MAX_SERVERS) + _pages(sizeof(BreakerLine) * (MAX_SERVERS + MAX_GROUPS))
+        + _pages(sizeof(WorkerLine) * slots)
+        + sizeof(uint32_t) * MAX_SERVERS * slots + sizeof(GroupHeld) * MAX_GROUPS * slots + _shard_words() * sizeof(uint64_t) * slots
         + sizeof(RateSlot) * RATE_SLOTS
     )

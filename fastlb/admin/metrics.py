@@ -20,6 +20,8 @@ from fastlb.admin.metrics_haproxy import codes, counter, one_of
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
 from fastlb.control import counters as c
+from fastlb.control.breakers import STATES as BREAKER_STATES
+from fastlb.control.breakers import breaker_status
 from fastlb.control.region import MAINT, Region
 
 T = TypeVar("T")
@@ -105,6 +107,12 @@ def backend_families(region: Region) -> list[AnyFamily[BackendRow]]:
         Family(f"{p}_servers", "gauge", "Servers by state.", label="state", values=_by_state),
         Family(f"{p}_panic", "gauge", "1 while so few servers are up that all are used.",
                lambda row: int(row.panic)),
+        Family(f"{p}_circuit_breaker", "gauge", "State of the circuit breaker of the backend.", label="state",
+               values=lambda row: one_of(BREAKER_STATES, breaker_status(region, "group", row.index).state)),
+        Family(f"{p}_circuit_breaker_opened_total", "counter", "Times that it opened.",
+               lambda row: breaker_status(region, "group", row.index).opened),
+        Family(f"{p}_refused_requests_total", "counter", "Requests that it, or the limit of concurrency, turned away.",
+               lambda row: breaker_status(region, "group", row.index).refused),
         Family(f"{p}_requests_in_flight", "gauge", "Requests in flight or waiting now.", counter(c.CURRENT)),
         Family(f"{p}_queue", "gauge", "Requests waiting for a free server now.", counter(c.QUEUED)),
         Family(f"{p}_requests_total", "counter", "Requests ended, by class of the response.", label="code",
@@ -124,6 +132,10 @@ def server_families(region: Region) -> list[AnyFamily[ServerRow]]:
         Family(f"{p}_last_change_timestamp_seconds", "gauge", "When the state was entered, seconds since 1970.",
                lambda row: row.standing.since),
         Family(f"{p}_weight", "gauge", "Weight with slow start.", lambda row: row.effective_weight),
+        Family(f"{p}_circuit_breaker", "gauge", "State of the circuit breaker of the server.", label="state",
+               values=lambda row: one_of(BREAKER_STATES, breaker_status(region, "server", row.index).state)),
+        Family(f"{p}_circuit_breaker_opened_total", "counter", "Times that it opened.",
+               lambda row: breaker_status(region, "server", row.index).opened),
         Family(f"{p}_requests_in_flight", "gauge", "Requests in flight now.", lambda row: row.inflight),
         Family(f"{p}_max_connections", "gauge", "Requests at once allowed; no sample where unlimited.",
                lambda row: row.limit or None),

@@ -18,6 +18,7 @@ ctypedef struct Slot:
     uint32_t weight             # configured; 0 = drained
     uint32_t ramp               # 1..FULL_RAMP
     uint8_t backup
+    uint8_t trial               # its circuit breaker is half open: takes part, but its tier does not count on it
     uint8_t usable              # up, not drained, weight above 0
     uint8_t eligible            # like usable, but possibly down or ejected: what panic mode falls back on
 
@@ -29,7 +30,7 @@ ctypedef struct Member:
     uint32_t weight             # configured weight * ramp: 16 fractional bits
     int32_t slot
     uint32_t load               # copy of line.inflight, kept only where no other process changes that
-    uint32_t spare
+    uint32_t trial              # Slot.trial
 
 # One server of the tier in use whether it may be picked now or not: what hash tables are made of, so that they need not
 # change (nor move other keys) when a server goes down and comes back.
@@ -50,6 +51,7 @@ ctypedef struct View:
     uint32_t nslots
     bint equal                  # all members have the same weight
     bint ramping                # some member is in slow start
+    bint trial                  # some member's circuit breaker is half open
 
 # One question. `attempt` counts the answers already refused (server full, tried, over its bound).
 ctypedef struct Ask:

@@ -3,7 +3,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastlb._core.shared cimport ServerLine
-from fastlb.balance.base cimport Algorithm, Ask, ServerSet, View
+from fastlb.balance.base cimport Algorithm, Ask, Member, ServerSet, View
+from fastlb.balance.circuit_breaker cimport ServerBreakers
 
 cdef enum Pick:
     PICK_NONE = -1              # nobody can take it: all down, drained or tried
@@ -27,6 +28,11 @@ cdef class Selector:
         bint _keyed
         bint _tracks
         bint _rebuilding
+        bint _trial             # some member's circuit breaker is half open, and there are breakers to ask
+        uint64_t _wake_ms       # when a circuit breaker is due; 0 = none is
+        uint64_t _now_ms        # of the select at hand, where `_trial`
+        ServerBreakers breakers     # None = none
+        uint32_t permit         # of the select before, where there are breakers; the caller takes it and clears it
         bint _plain             # a candidate needs no check but its limit
         double _panic
         # bounded load (bounded_load.pyx); _bound is the factor in percent, 0 = off
@@ -59,6 +65,10 @@ cdef class Selector:
     ) noexcept
     cdef int _pick_keyless(self, Ask* ask) noexcept
     cdef bint _take(self, int member) noexcept
+    cdef bint _take_trial(self, Member* m, uint32_t limit) noexcept
+    cdef void _due(self, uint64_t now_ms) noexcept
+    # Puts circuit breakers around the servers; before the first select.
+    cdef void guard(self, ServerBreakers breakers) noexcept
     cdef bint _accepts(self, int member, Ask* ask, bint keyed) noexcept
     cdef int _search(self, int member, Ask* ask, bint has_key) noexcept
     cdef int _last_resort(self, Ask* ask, bint keyed) noexcept

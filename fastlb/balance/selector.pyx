@@ -11,8 +11,9 @@ from libc.stdlib cimport free
 from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_sub32_floor
 from fastlb._core.bits cimport mix64
 from fastlb._core.debug cimport FL_ASSERT
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_UP
 from fastlb.balance.base cimport FULL_RAMP, Member, Slot, limit_of, was_tried
+from fastlb.balance.circuit_breaker cimport PERMIT_NONE
 from fastlb.balance.bounded_load cimport served_by, share_limit, sum_shares
 from fastlb.balance.options import check_options, registry
 from fastlb.balance.tiers cimport build_view, free_view, same_members, same_seats
@@ -34,6 +35,8 @@ cdef class Selector:
             self.rebuild()
             if self.servers.epoch() != self._epoch and not self._shared:
                 return PICK_NONE        # no memory; slots may have moved, so the old picture is no help
+        if self._wake_ms and now_ms >= self._wake_ms:
+            self._due(now_ms)
         if self._view.n == 0:
             return self._other_tier(tried, ntried, False)
         ask.key = key
@@ -41,6 +44,8 @@ cdef class Selector:
         ask.tried = tried
         ask.ntried = ntried
         ask.attempt = 0
+        if self._trial:
+            self._now_ms = now_ms
         if self._keyed and not has_key:
             i = self._pick_keyless(&ask)
         else:
@@ -104,13 +109,15 @@ cdef class Selector:
         cdef ServerLine* line = self.servers.slots[slot].line
         cdef uint32_t state = fl_load32(&line.state)
         return (
-            state & (SERVER_UP | SERVER_DRAIN | SERVER_MAINT | SERVER_EJECTED) == SERVER_UP
+            state & (SERVER_UP | SERVER_DRAIN | SERVER_MAINT | SERVER_EJECTED | SERVER_OPEN) == SERVER_UP
             and fl_load32(&line.weight) > 0
         )
 
     cdef void rebuild(self) noexcept:
         cdef uint32_t epoch = self.servers.epoch()
         cdef uint64_t* shares = NULL
+        if self.breakers is not None:
+            self._wake_ms = self.breakers.next_wake()
         cdef View* view = build_view(self.servers, self._panic)
         cdef View* old = self._view
         if view is NULL or self._rebuilding:    # ketama's digests are Python objects: a finalizer may pick meanwhile
@@ -148,6 +155,7 @@ cdef class Selector:
             free_view(old)
         self._view = view
         self._epoch = epoch
+        self._trial = view.trial and self.breakers is not None
         self._plain = not self._bound and not (self._keyed and view.ramping)
         if self._bound:
             free(self._shares)
@@ -160,6 +168,31 @@ cdef class Selector:
         if slot < 0 or <uint32_t>slot >= self._view.nslots or self._view.member_of[slot] < 0:
             return False
         return self._take(self._view.member_of[slot])
+
+    cdef void guard(self, ServerBreakers breakers) noexcept:
+        self.breakers = breakers
+        self._epoch -= 1
+        self.rebuild()
+
+    cdef void _due(self, uint64_t now_ms) noexcept:
+        """A circuit breaker's time is over. The epoch moves when that changes who may be picked."""
+        self.breakers.wake(now_ms)
+        self._wake_ms = self.breakers.next_wake()
+        if self.servers.epoch() != self._epoch:
+            self.rebuild()
+
+    cdef bint _take_trial(self, Member* m, uint32_t limit) noexcept:
+        """A permit of the member's half-open circuit breaker, kept for the caller; false when there is none."""
+        cdef uint32_t permit
+        if limit and fl_load32(&m.line.inflight) >= limit:
+            return False                # do not take one only to give it back
+        permit = self.breakers.admit(m.slot, self._now_ms)
+        if permit == PERMIT_NONE:
+            return False
+        self.permit = permit
+        if self._wake_ms == 0:
+            self._wake_ms = self.breakers.next_wake()       # the first trial started a time limit
+        return True
 
     cdef int _pick_keyless(self, Ask* ask) noexcept:
         """In place of a keyed algorithm. Built at its first use after a change: most groups never need it."""
@@ -176,6 +209,8 @@ cdef class Selector:
         cdef ServerLine* line = m.line
         cdef uint32_t* ledger
         cdef uint32_t limit = limit_of(line)
+        if self._trial and m.trial and not self._take_trial(m, limit):
+            return False
         if limit and fl_load32(&line.inflight) >= limit:
             return False
         if self._shared:
@@ -184,6 +219,9 @@ cdef class Selector:
             if fl_add32(&line.inflight, 1) >= limit and limit:      # another process was faster
                 fl_sub32_floor(&line.inflight, 1)
                 fl_store32(ledger, ledger[0] - 1)
+                if self._trial and m.trial:
+                    self.breakers.returned(m.slot, self.permit)
+                    self.permit = PERMIT_NONE
                 return False
             fl_add64(&line.picks, 1)
         else:
@@ -260,6 +298,8 @@ cdef class Selector:
                     i -= n
                 m = &view.members[i]
                 if was_tried(ask.tried, ask.ntried, m.slot):
+                    continue
+                if m.trial and self._trial and not self.breakers.has_room(m.slot):
                     continue
                 load = fl_load32(&m.line.inflight)
                 if limit_of(m.line) and load >= limit_of(m.line):

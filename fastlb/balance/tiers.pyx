@@ -1,17 +1,20 @@
 """Tiers of servers: which of a set take part now.
 
-A server is *usable* when it is up, not drained, not in maintenance, not ejected and has a weight. It is *eligible*
+A server is *usable* when it is up, not drained, not in maintenance, not ejected, its circuit breaker is not open and it
+has a weight. It is *eligible*
 when only its health stands against it. The primaries that are usable serve; only when there is none do the backups.
 When neither backups can help nor enough primaries are left (`panic`, a share of the eligible ones), health is
 disbelieved and all eligible primaries serve: overloading the last survivor helps nobody (Envoy calls it panic mode,
-threshold 50 %). With nobody usable anywhere, panic means all eligible servers of both tiers.
+threshold 50 %). With nobody usable anywhere, panic means all eligible servers of both tiers. A circuit breaker stands
+against panic too: what it keeps away is load. A server whose breaker is half open takes part for the few requests that
+are permitted, but its tier does not count on it.
 """
 
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from fastlb._core.atomics cimport fl_load32
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP
 from fastlb.balance.base cimport FULL_RAMP, Member, Seat, Slot
 
 cdef extern from "<stdlib.h>" nogil:
@@ -25,8 +28,9 @@ cdef inline void _read(Slot* slot) noexcept:
     slot.ramp = fl_load32(&slot.line.ramp)
     if slot.ramp == 0 or slot.ramp > FULL_RAMP:
         slot.ramp = FULL_RAMP           # never written, or nonsense: no slow start
-    slot.eligible = slot.weight > 0 and not state & (SERVER_DRAIN | SERVER_MAINT)
+    slot.eligible = slot.weight > 0 and not state & (SERVER_DRAIN | SERVER_MAINT | SERVER_OPEN)
     slot.usable = slot.eligible and state & SERVER_UP and not state & SERVER_EJECTED
+    slot.trial = slot.usable and state & SERVER_TRIAL
 
 
 cdef View* build_view(ServerSet servers, double panic) noexcept:
@@ -40,7 +44,7 @@ cdef View* build_view(ServerSet servers, double panic) noexcept:
     for i in range(n):
         slot = &servers.slots[i]
         _read(slot)
-        usable[slot.backup] += slot.usable
+        usable[slot.backup] += slot.usable and not slot.trial
         eligible[slot.backup] += slot.eligible
     if usable[0] == 0 and usable[1] > 0:
         first = last = 1
@@ -71,7 +75,7 @@ cdef inline void _place(View* view, Slot* slot, uint32_t i, int first, int last,
     cdef Member* member
     cdef Seat* seat
     view.member_of[i] = -1
-    if slot.backup < first or slot.backup > last:
+    if (slot.backup < first or slot.backup > last) and not slot.trial:
         return
     if slot.eligible if failopen else slot.usable:
         member = &view.members[view.n]
@@ -80,6 +84,9 @@ cdef inline void _place(View* view, Slot* slot, uint32_t i, int first, int last,
         member.slot = i
         member.load = fl_load32(&slot.line.inflight)
         member.weight = slot.weight * slot.ramp
+        member.trial = slot.trial
+        if slot.trial:
+            view.trial = True
         if slot.ramp < FULL_RAMP:
             view.ramping = True
         if member.weight == 0:
@@ -116,6 +123,7 @@ cdef bint same_members(const View* a, const View* b) noexcept:
             or a.members[i].line is not b.members[i].line
             or a.members[i].object is not b.members[i].object
             or a.members[i].weight != b.members[i].weight
+            or a.members[i].trial != b.members[i].trial
         ):
             return False
     return True

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_UP
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP
 from fastlb.balance.base cimport FULL_RAMP, limit_of
 from fastlb.balance.bounded_load cimport served_by, share_limit
 from fastlb.balance.selector cimport PICK_FULL, PICK_NONE, USE_CANCELLED, make_selector
@@ -135,6 +135,7 @@ cdef class Trial:
             "drain": bool(state & SERVER_DRAIN),
             "maint": bool(state & SERVER_MAINT),
             "ejected": bool(state & SERVER_EJECTED),
+            "breaker": "open" if state & SERVER_OPEN else "half-open" if state & SERVER_TRIAL else "",
             "usable": bool(self._selector.usable(slot)),
             "candidate": member >= 0,
             "weight": line.weight,

@@ -81,6 +81,7 @@ def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
         ("server limits", _by_owner(backends, _server_limits)),
         ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
         ("passive checks", _by_owner(backends, _outlier)),
+        ("circuit breakers", _by_owner(backends, _breaker)),
         ("retries", _by_owner(backends, _retries)),
         ("panic", _by_owner(backends, _panic)),
         ("slow start", _by_owner(backends, lambda b: format_duration(b.slow_start) if b.slow_start else "")),
@@ -122,6 +123,21 @@ def _server_limits(backend: Backend) -> str:
         parts.append(f"{counted(own, 'server')} with a limit of {'its' if own == 1 else 'their'} own")
     if backend.max_queue:
         parts.append(f"{backend.max_queue} waiting a worker")
+    return ", ".join(parts)
+
+
+def _breaker(backend: Backend) -> str:
+    rules = backend.circuit_breaker
+    if rules is None:
+        return ""
+    parts = []
+    if rules.errors or rules.slow:
+        judged = [f"{rules.errors * 100:g}% failed"] if rules.errors else []
+        if rules.slow:
+            judged.append(f"{rules.slow * 100:g}% slower than {format_duration(rules.slow_after)}")
+        parts.append(f"a {' and a '.join(rules.scope)}: {' or '.join(judged)}")
+    if rules.concurrency:
+        parts.append(f"{rules.concurrency} requests at a time")
     return ", ".join(parts)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from fastlb.spec import Address
 
 from .certificates import certificates
+from .checks_resilience import circuit_breaker
 from .convert import check_type, server_names
 from .layer4 import layer4
 from .model import Config
@@ -168,6 +169,7 @@ class _Checker:
             if backend.agent_check is not None:
                 yield from _more_than_none((*path, "agent_check"), backend.agent_check)
             yield from _outlier((*path, "outlier"), backend)
+            yield from circuit_breaker((*path, "circuit_breaker"), backend)
             if not backend.retries and self.wrote(path, "retry"):
                 yield Finding((*path, "retry"), "has no effect with retries = 0", warning=True)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)

@@ -206,6 +206,11 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         ),
         slow_start=table.slow_start,
         outlier=spec.Outlier(**table.outlier.model_dump()) if table.outlier else None,
+        circuit_breaker=spec.CircuitBreaker(
+            **table.circuit_breaker.model_dump() | {"scope": tuple(table.circuit_breaker.scope)}
+        )
+        if table.circuit_breaker
+        else None,
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
         pool=spec.Pool(
             size=table.pool.size,

@@ -11,6 +11,7 @@ from fastlb import spec
 from . import units
 from .models_frontends import Mode
 from .models_global import TimeoutsTable
+from .models_resilience import CircuitBreaker, switch
 from .models_rules import HeaderRulesTable
 from .suggest import ALGORITHM_ALIASES
 from .types import (
@@ -94,14 +95,7 @@ class CheckTlsTable(Table):
     server_name: CheckHost = option("", "Name to ask for and to expect; empty = host, or the server's address.")
 
 
-def _switch(value: object) -> object:
-    """true is the table with nothing in it, false is none."""
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
-CheckTls = Annotated[CheckTlsTable | None, BeforeValidator(_switch, json_schema_input_type=bool | CheckTlsTable)]
+CheckTls = Annotated[CheckTlsTable | None, BeforeValidator(switch, json_schema_input_type=bool | CheckTlsTable)]
 
 
 class HealthCheckTable(Table):
@@ -191,7 +185,7 @@ class OutlierTable(Table):
     check_readmits: bool = option(_OUTLIER.check_readmits, "Good health checks end the first time out early.")
 
 
-Outlier = Annotated[OutlierTable | None, BeforeValidator(_switch, json_schema_input_type=bool | OutlierTable)]
+Outlier = Annotated[OutlierTable | None, BeforeValidator(switch, json_schema_input_type=bool | OutlierTable)]
 
 
 State = Annotated[
@@ -254,6 +248,9 @@ class BackendTable(Table):
     health_check: HealthCheckTable | None = option(None, "How servers are checked; none = they always count as up.")
     agent_check: AgentCheckTable | None = option(None, "How servers are asked how they are; none = they are not.")
     outlier: Outlier = option(OutlierTable, "Who is left out for failing requests; false = nobody.", shown=True)
+    circuit_breaker: CircuitBreaker = option(
+        None, "Who fails too much gets nothing for a while; true, or a table.", shown=False
+    )
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)

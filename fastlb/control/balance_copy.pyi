@@ -15,6 +15,7 @@ class Seen(TypedDict):
     drain: bool
     maint: bool
     ejected: bool
+    breaker: str  # of its circuit breaker: open, half-open; '' = closed, or none
     usable: bool
     candidate: bool
     weight: int

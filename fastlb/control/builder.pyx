@@ -13,9 +13,11 @@ from fastlb.control.tls import server_context
 from libc.stdint cimport uint32_t
 from fastlb._core.region cimport Region
 from fastlb.balance.base cimport ServerSet
+from fastlb.balance.circuit_breaker cimport GroupBreaker, ServerBreakers, read_rules
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
+from fastlb.engine.guard cimport Guard
 from fastlb.engine.error_log cimport ErrorLog
 from fastlb.engine.client_connection cimport clients_drain, clients_retire
 from fastlb.engine.h1_upstream cimport H1Connector
@@ -194,8 +196,37 @@ cdef class Engine:
         backend.retry.counters = backend.counters
         backend.retry.owner = self.region
         backend.max_queue = b.max_queue
+        if b.circuit_breaker is not None:
+            backend.guard = self._guard(b, assignment, members)
+            if backend.guard.servers is not None:
+                selector.guard(backend.guard.servers)
         backend.key_kind, backend.key_name = hash_key(b.balance)
         return backend
+
+    cdef Guard _guard(self, b, assignment, ServerSet members):
+        cdef Guard guard = Guard()
+        cdef int group = assignment.backends[b.name]
+        cdef int slot, index
+        rules = b.circuit_breaker
+        judges = bool(rules.errors or rules.slow)
+        guard.owner = self.region
+        guard.line = self.region.group(group)
+        guard.held = self.region.held(self.worker, group)
+        guard.refused = &self.region.group_breaker(group).refused
+        guard.concurrency = rules.concurrency
+        if judges and "backend" in rules.scope:
+            guard.breaker = GroupBreaker()
+            guard.breaker.owner = self.region
+            guard.breaker.line = self.region.group_breaker(group)
+            read_rules(&guard.breaker.rules, rules)
+        if judges and "server" in rules.scope:
+            guard.servers = ServerBreakers(members)
+            guard.servers.owner = self.region
+            read_rules(&guard.servers.rules, rules)
+            for slot, s in enumerate(b.servers):
+                index = assignment.servers[(b.name, s.address)]
+                guard.servers.lines[slot] = self.region.server_breaker(index)
+        return guard
 
     def _server(self, s, pool):
         cdef Server server

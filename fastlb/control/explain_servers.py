@@ -164,7 +164,7 @@ def _state(one: Seen) -> str:
         return "MAINT"
     if not one["up"]:
         return "DOWN"
-    if one["ejected"]:
+    if one["ejected"] or one["breaker"] == "open":
         return "EJECTED"
     return "DRAIN" if one["drain"] else "UP"
 
@@ -173,6 +173,8 @@ def _picked(told: Balance, one: Seen, share: float) -> str:
     parts = [told.how]
     if not told.certain:
         parts.append(f"{share:.0%} of requests like this, as things stand")
+    if one["breaker"] == "half-open":
+        parts.append("its circuit breaker is half open: a few requests decide")
     if not one["usable"]:
         parts.append("it is not healthy, but too few servers are: panic")
     return "; ".join(parts)
@@ -189,7 +191,7 @@ def _why_not(server: Server, one: Seen, share: float, told: Balance, best: Seen 
         if state == "DOWN":
             return "down" if server.resolved else "down: its address is not known"
         if state == "EJECTED":
-            return "ejected because its requests failed"
+            return "its circuit breaker is open" if one["breaker"] else "ejected because its requests failed"
         return "a backup, and a primary is up" if server.backup else "not in use"
     if one["limit"] and one["in_flight"] >= one["limit"]:
         return f"at its limit: {one['in_flight']} of {one['limit']} in flight"

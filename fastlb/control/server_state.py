@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from fastlb._core.region import DRAIN, EJECTED, MAINT, UP, Region
+from fastlb._core.region import DRAIN, EJECTED, MAINT, OPEN, UP, Region
 from fastlb.control.slots import Assignment, Fresh
 from fastlb.spec import Backend, Server, ServerState, Spec
 
@@ -80,11 +80,11 @@ def retire(region: Region, indices: Iterable[int]) -> None:
 
 
 def describe(state: int) -> str:
-    """HAProxy's word for the flags of a server: UP, DOWN, DRAIN, MAINT or EJECTED."""
+    """HAProxy's word for the flags of a server: UP, DOWN, DRAIN, MAINT or EJECTED (an open circuit breaker too)."""
     if state & MAINT:
         return "MAINT"
     if not state & UP:
         return "DOWN"
-    if state & EJECTED:
+    if state & (EJECTED | OPEN):
         return "EJECTED"
     return "DRAIN" if state & DRAIN else "UP"

@@ -107,11 +107,18 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
     """Hands the exchange to a backend, with the key of its algorithm."""
     cdef Frontend front = e.front
     cdef const char* key
+    cdef const char* refusal
     cdef size_t key_len
     if front.trust is not None and e.action.request_plan is not None:
         e.incoming_id = incoming_request_id(h, e.action.request_plan, front.trust.contains(e.client.peer()))
     e.backend = b
     count_up(b.counters, COUNT_CURRENT, COUNT_PEAK)
+    if b.guard is not None:
+        refusal = b.guard.enter(e.core.reactor.now_ms, &e.entry)
+        if refusal != NULL:
+            e.retry_after = b.guard.retry_after(e.core.reactor.now_ms)
+            e.fail(503, b"PC", refusal)
+            return
     if b.key_kind != KEY_NONE:
         key = find_key(b.key_kind, b.key_name, len(b.key_name), h, e.saved.data, e.client.peer(), &key_len)
         if key != NULL:

@@ -97,6 +97,9 @@ cdef class Exchange(Waiter):
         uint8_t redispatched
         int32_t tried[MAX_TRIED]
         int32_t slot                # of the server that is taken
+        uint32_t permit             # of the server's circuit breaker, for the attempt at hand
+        bint judged                 # the circuit breakers know how it went: of a tunnel, before its end
+        uint32_t entry              # of the backend's guard; 0 = it has none, or did not let this in
         bint has_key
         uint64_t key
         uint16_t status
@@ -104,9 +107,10 @@ cdef class Exchange(Waiter):
         const char* reason          # static text, NULL = nothing to say
         # monotonic microseconds; 0 = not reached
         uint64_t start_us, head_us, assigned_us, connected_us, response_us
+        uint64_t attempt_us         # of the attempt at hand
         uint64_t bytes_in, bytes_out
         uint32_t queue_ahead
-        uint32_t retry_after        # seconds, of a 429
+        uint32_t retry_after        # seconds, of a 429 or 503; 0 = of a 503 one
         uint32_t server_conns       # on the server when this one ended
         uint16_t client_port
         bint https
@@ -143,6 +147,8 @@ cdef class Exchange(Waiter):
     cdef void queue_up(self) noexcept
     cdef void leave_queue(self) noexcept
     cdef void give_back(self, int use) noexcept
+    # The circuit breakers hear how the attempt at hand went.
+    cdef void judge(self, int use, uint32_t latency_us) noexcept
     cdef void end(self) noexcept
     cdef void trim(self) noexcept
     cdef void _cut(self, const char* term, const char* reason) noexcept

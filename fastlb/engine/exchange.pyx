@@ -111,6 +111,8 @@ cdef class Exchange(Waiter):
         if slot == PICK_FULL:
             self.queue_up()
             return
+        if b.guard is not None:
+            self.retry_after = b.guard.retry_after(self.core.reactor.now_ms)
         if self.ntried and self.reason != NULL:
             # Every usable server was tried: the last failure is the answer.
             self.fail(self.status if self.status else 503, self.term, self.reason)
@@ -127,8 +129,12 @@ cdef class Exchange(Waiter):
         self.slot = slot
         self.server = s
         self.attempts += 1
+        self.attempt_us = now
         if self.assigned_us == 0:
             self.assigned_us = now
+        if b.guard is not None:
+            self.permit = b.selector.permit
+            b.selector.permit = 0
         s.counters[COUNT_SELECTED] += 1
         count_up(s.counters, COUNT_CURRENT, COUNT_PEAK)
         p = NULL
@@ -220,6 +226,8 @@ cdef class Exchange(Waiter):
         self.reason = NULL
         memcpy(self.term, b"--", 2)
         self.response_started = True
+        if h.status == 101 and self.backend.guard is not None:
+            self.judge(USE_OK, <uint32_t>(self.response_us - self.attempt_us))      # the tunnel may last for hours
 
     cdef void response_complete(self) noexcept:
         cdef ClientSide c = self.client
@@ -396,7 +404,7 @@ cdef class Exchange(Waiter):
         cdef Core core = self.core
         cdef size_t n = 0
         cdef bint close = not self.keep_alive or not self.request_done or self.leaving() or status == 400
-        cdef uint32_t retry_after = 1 if status == 503 else self.retry_after
+        cdef uint32_t retry_after = self.retry_after if self.retry_after or status != 503 else 1
         if self.queueing:
             self.leave_queue()
         self.give_back(USE_CANCELLED)
@@ -416,15 +424,30 @@ cdef class Exchange(Waiter):
         if not self.holding:
             return
         self.holding = False
-        if use == USE_OK and self.response_us > self.assigned_us:
-            latency = self.response_us - self.assigned_us
+        if use == USE_OK and self.response_us > self.attempt_us:
+            latency = self.response_us - self.attempt_us
         if use == USE_OK and (self.status == 502 or self.status == 503 or self.status == 504):
             use = USE_FAILED
         self.server_conns = <uint32_t>self.server.counters[COUNT_CURRENT]
         b.selector.release(self.slot, use, <uint32_t>latency, self.core.reactor.now_ms)
         self.server.counters[COUNT_CURRENT] -= 1
+        if b.guard is not None:
+            self.judge(use, <uint32_t>latency)
         if b.queue.first != NULL:
             self.core.defer_queues()
+
+    cdef void judge(self, int use, uint32_t latency_us) noexcept:
+        cdef Backend b = self.backend
+        cdef uint64_t now = self.core.reactor.now_ms
+        cdef uint32_t permit = self.permit
+        self.permit = 0
+        if b.guard.servers is None or self.judged:
+            return
+        self.judged = self.status == 101
+        if use == USE_CANCELLED:
+            b.guard.servers.returned(self.slot, permit)
+        else:
+            b.guard.servers.ended(self.slot, permit, use == USE_FAILED or self.status >= 500, latency_us, now)
 
     cdef void end(self) noexcept:
         """Logs, counts and lets go. The method that calls it may go on using its own locals, nothing else."""
@@ -436,6 +459,10 @@ cdef class Exchange(Waiter):
         self.core.reporter.report(<PyObject*>self)
         if self.retrying:
             self.backend.retry.release()
+        if self.entry:
+            self.backend.guard.leave(self.entry, self.term[0] != c'C' and self.term[0] != c'c', self.status >= 500,
+                                     <uint32_t>(self.response_us - self.head_us) if self.response_us else 0,
+                                     self.core.reactor.now_ms)
         self.front.counters[COUNT_CURRENT] -= 1
         if self.backend is not None:
             self.backend.counters[COUNT_CURRENT] -= 1

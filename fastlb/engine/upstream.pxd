@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 from fastlb.balance.selector cimport Selector
 from fastlb.engine.capture cimport Captured
+from fastlb.engine.guard cimport Guard
 from fastlb.engine.rate_limit cimport RateLimits
 from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
@@ -26,6 +27,7 @@ cdef class Backend:
         uint32_t connect_ms, server_ms, queue_ms, tunnel_ms, half_closed_ms
         uint32_t retries
         RetryPolicy retry
+        Guard guard                 # None = nothing turns requests away
         uint32_t max_queue
         uint8_t key_kind            # KEY_* of request_key.pxd
         bytes key_name              # lower case, of a header, cookie or query parameter

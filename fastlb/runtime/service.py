@@ -19,6 +19,7 @@ from fastlb.control.slots import Assignment, Slots
 from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
 from fastlb.errors import ConfigError, FastlbError, Problem
+from fastlb.health.breakers import Breakers
 from fastlb.health.monitor import Monitor
 from fastlb.health.outlier import Detector
 from fastlb.health.ramp import Ramps
@@ -70,6 +71,7 @@ class Service:
         ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
+        self.breakers = Breakers(self.region, self.events, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self._lock = asyncio.Lock()
         self._names: asyncio.Task[None] | None = None
@@ -110,6 +112,8 @@ class Service:
         self.monitor.apply(self.spec, self.assignment)
         self.outliers.start()
         self.outliers.apply(self.spec, self.assignment)
+        self.breakers.start()
+        self.breakers.apply(self.spec, self.assignment)
         self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
 
     async def apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
@@ -155,6 +159,7 @@ class Service:
         errors = await crew.apply(spec, assignment)
         self.monitor.apply(spec, assignment)
         self.outliers.apply(spec, assignment)
+        self.breakers.apply(spec, assignment)
         return errors
 
     async def _settle(self, crew: Crew) -> None:
@@ -189,6 +194,7 @@ class Service:
             await asyncio.gather(self._names, return_exceptions=True)
             self._names = None
         self.outliers.close()
+        self.breakers.close()
         await self.monitor.close()
 
     async def close(self) -> None:

@@ -44,7 +44,7 @@ def test_the_least() -> None:
         "passive checks   5 failures in a row, success rate, latency x3: out for 10s to 5m, at most 50% of all",
         "retries          2, each on another server, after connect, closed; at most 20% of all at a time, or 3",
         "panic            with fewer than 50% of its servers up a backend uses all",
-        "off              server limits, health checks, slow start",
+        "off              server limits, health checks, circuit breakers, slow start",
     ]
 
 
@@ -102,7 +102,7 @@ def test_what_differs_is_told_apart() -> None:
         "                 api: off",
         "slow start       app: off",
         "                 api: 1m30s",
-        "off              retries, panic",
+        "off              circuit breakers, retries, panic",
     ]
 
 

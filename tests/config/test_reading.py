@@ -247,6 +247,8 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
         outlier.max_ejected = 0.1
         outlier.slow_start = "11s"
         outlier.check_readmits = false
+        circuit_breaker = { scope = ["backend", "server"], errors = "10%", slow = "20%", slow_after = "1500ms", \
+min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", concurrency = 9 }
         pool = { size = 1, idle = "2s", max_age = "3s", max_requests = 4 }
         request_headers = { remove = ["L"] }
         response_headers = { remove = ["M"] }
@@ -313,6 +315,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
         slow_start=5.0,
         retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4),
         outlier=spec.Outlier(1, 2.0, False, 4.0, 5.0, 6, 7, 8.0, 9.0, 0.1, 11.0, False),
+        circuit_breaker=spec.CircuitBreaker(("backend", "server"), 0.1, 0.2, 1.5, 3, 4.0, 6.0, 7, 8.0, 9),
         timeouts=times,
         pool=spec.Pool(1, 2.0, 3.0, 4),
         request_headers=spec.HeaderRules(remove=("L",)),
@@ -333,6 +336,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
             times,
             app.outlier,
             app.retry,
+            app.circuit_breaker,
             app.agent_check,
             app.health_check.tls,
         )

@@ -1,0 +1,53 @@
+"""What stands before a backend: its circuit breaker, those of its servers, and the limit of requests at once.
+
+The limit counts over all workers and holds exactly: a request is counted first and taken back when that was one too
+many. What a worker counted is in its own record too, which is subtracted should it die.
+"""
+
+from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_sub32_floor
+from fastlb.balance.circuit_breaker cimport PERMIT_FREE, PERMIT_NONE
+
+
+cdef class Guard:
+    """One backend's. Made by fastlb.control.builder where the configuration has something to guard."""
+
+    cdef const char* enter(self, uint64_t now_ms, uint32_t* entry) noexcept:
+        cdef uint32_t permit = PERMIT_FREE
+        if self.concurrency:
+            fl_store32(&self.held.requests, self.held.requests + 1)
+            if fl_add32(&self.line.requests, 1) >= self.concurrency:
+                self._uncount()
+                fl_add64(self.refused, 1)
+                return b"too many requests at once"
+        if self.breaker is not None:
+            permit = self.breaker.admit(now_ms)
+            if permit == PERMIT_NONE:
+                if self.concurrency:
+                    self._uncount()
+                return b"circuit breaker is open"
+        entry[0] = permit
+        return NULL
+
+    cdef void leave(self, uint32_t entry, bint told, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept:
+        if self.concurrency:
+            self._uncount()
+        if self.breaker is not None:
+            if told:
+                self.breaker.ended(entry, failed, latency_us, now_ms)
+            else:
+                self.breaker.returned(entry)
+
+    cdef void _uncount(self) noexcept:
+        fl_sub32_floor(&self.line.requests, 1)
+        if self.held.requests:
+            fl_store32(&self.held.requests, self.held.requests - 1)
+
+    cdef uint32_t retry_after(self, uint64_t now_ms) noexcept:
+        if self.breaker is not None and self.breaker.retry_after(now_ms) > 1:
+            return self.breaker.retry_after(now_ms)
+        return self.servers.retry_after(now_ms) if self.servers is not None else 1
+
+    @property
+    def requests(self):
+        """Requests of all workers that were let in and have not ended; counted only with a limit."""
+        return fl_load32(&self.line.requests)
