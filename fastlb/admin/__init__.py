@@ -1,23 +1,61 @@
 """The admin interface: JSON API, metrics, HAProxy's CSV and the stats page, inside the supervisor's process.
 
-`extras(spec)` gives what `fastlb.runtime.serve` takes to run it. The imports are left until then: they are large, and a
-configuration without [admin] needs none of them.
+`extras()` gives what `fastlb.runtime.serve` takes to run it. The imports are left until there is an [admin], at the
+start or after a reload: they are large.
 """
 
 from __future__ import annotations
 
-from fastlb.runtime.extras import Extra, ExtraFactory, Running
-from fastlb.spec import Spec
+import asyncio
+import importlib
+
+from fastlb.runtime.extras import Extra, ExtraFactory, ExtraPlan, Running
+from fastlb.spec import Admin, Spec
 
 
-def extras(spec: Spec) -> list[ExtraFactory]:
-    """The factories for a configuration: one, or none where it has no [admin]."""
-    if spec.admin.listen is None and not spec.admin.socket:
-        return []
+def extras() -> list[ExtraFactory]:
+    """The factories for any configuration."""
+    return [OnDemand]
 
-    def make(running: Running) -> Extra:
-        from fastlb.admin.server import AdminServer
 
-        return AdminServer(running)
+class OnDemand:
+    """The `Extra` that becomes the admin interface when a configuration has one."""
 
-    return [make]
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._server: Extra | None = None
+
+    async def open(self) -> None:
+        """Raises what the plan of the interface raises."""
+        (await self.plan(self._running.service.spec)).commit()
+
+    async def plan(self, spec: Spec) -> ExtraPlan:
+        if self._server is None:
+            if not wanted(spec.admin):
+                return _Nothing()
+            module = await asyncio.to_thread(importlib.import_module, "fastlb.admin.server")
+            self._server = module.AdminServer(self._running)
+        return await self._server.plan(spec)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()
+
+    def places(self) -> list[str]:
+        return [] if self._server is None else self._server.places()
+
+    def files(self) -> list[str]:
+        return [] if self._server is None else self._server.files()
+
+
+class _Nothing:
+    def commit(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def wanted(admin: Admin) -> bool:
+    """Whether there is to be an admin interface."""
+    return admin.listen is not None or bool(admin.socket)

@@ -83,9 +83,13 @@ class Guard:
     ) -> None:
         self._app = app
         self._trusted = trusted
+        self.allow(token, hosts)
+
+    def allow(self, token: str, hosts: frozenset[str] | None) -> None:
+        """From the next request on."""
         self._token = token.encode()
         self._hosts = hosts
-        self._changes = "yes" if trusted else "token" if token else "no"
+        self._changes = "yes" if self._trusted else "token" if token else "no"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -17,10 +17,11 @@ from fastlb.admin.app import build
 from fastlb.admin.board import Board
 from fastlb.admin.context import Context
 from fastlb.admin.sampler import Sampler
+from fastlb.control.bind import UNIX_MODE
 from fastlb.control.sockets import Listeners
 from fastlb.runtime.extras import Running
 from fastlb.runtime.info import shown
-from fastlb.spec import Address
+from fastlb.spec import Address, Admin, Spec
 
 log = logging.getLogger("fastlb.admin")
 
@@ -68,67 +69,26 @@ class Connection(H11Protocol):
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: signals are the supervisor's."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-class AdminServer:
-    """The `Extra` of the supervisor that serves `spec.admin`."""
+class _Endpoint:
+    """One address that is served, or about to be."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        service = running.service
-        self._sampler = Sampler(service.region, lambda: service.assignment)
-        self._open_to_all = Listeners(1, reuse_port=False)
-        self._private = Listeners(1, reuse_port=False, unix_mode=SOCKET_MODE)
-        self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
-        self._places: list[str] = []
+    def __init__(self, address: Address, listeners: Listeners, sockets: list[socket.socket], guard: Guard) -> None:
+        self.address = address
+        self.listeners = listeners
+        self.sockets = sockets
+        self.guard = guard
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Binds and serves. Raises ConfigError for a token that cannot be read, ListenError for an address."""
-        spec = self._running.service.spec
-        admin = spec.admin
-        token = read_token(admin, spec.source)
-        board = Board(self._running, self._sampler)
-        context = Context(self._running, board, self._running.actions)
-        app = build(context)
-        quiet_uvicorn()
-        try:
-            if admin.listen is not None:
-                guard = Guard(app, token="" if admin.read_only else token, hosts=loopback_hosts(admin))
-                sockets = self._bind(self._open_to_all, "admin.listen", admin.listen)
-                await self._serve(guard, sockets)
-                self._places.append(f"admin on {', '.join(_place(sock) for sock in sockets)}")
-            if admin.socket:
-                sockets = self._bind(self._private, "admin.socket", Address(path=admin.socket))
-                await self._serve(Guard(app, trusted=True), sockets)
-                self._places.append(f"admin on unix:{admin.socket}")
-        except BaseException:
-            await self.close()
-            raise
-        self._sampler.start(self._running.service.book.sweep)
-
-    def _bind(self, listeners: Listeners, key: str, address: Address) -> list[socket.socket]:
-        """Takes what another process has bound there, or binds."""
-        running = self._running
-        listeners.inherit(running.inherited)
-        try:
-            return listeners.open_one(key, address, running.service.spec.source)
-        finally:
-            running.inherited = listeners.take_unclaimed()
-
-    async def _serve(self, guard: Guard, sockets: list[socket.socket]) -> None:
+    def start(self) -> None:
+        """Serves from now on."""
         config = uvicorn.Config(
-            guard,
+            self.guard,
             http=Connection,
             ws="none",
             lifespan="off",
@@ -140,34 +100,121 @@ class AdminServer:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=1,
         )
-        server = _Server(config)
-        task = asyncio.get_running_loop().create_task(server.serve(sockets), name="admin")
-        self._servers.append((server, task))
-        up = asyncio.ensure_future(server.up.wait())
-        await asyncio.wait({task, up}, return_when=asyncio.FIRST_COMPLETED)
-        up.cancel()
-        if task.done():
-            await task
+        self._server = _Server(config)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(self.sockets), name="admin")
+
+    async def close(self) -> None:
+        """Answers what is being answered, for a second at most."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            try:
+                await self._task
+            except Exception as error:
+                log.error("admin: %s: %s", type(error).__name__, error)
+        self.listeners.close()
+
+
+class _Plan:
+    """What another configuration makes of the admin interface."""
+
+    def __init__(self, server: AdminServer, spec: Spec, token: str) -> None:
+        self.server = server
+        self.admin = spec.admin
+        self.source = spec.source
+        self.token = "" if spec.admin.read_only else token
+        self.opened: dict[str, _Endpoint] = {}
+
+    def commit(self) -> None:
+        self.server.adopt(self)
+
+    def abort(self) -> None:
+        for endpoint in self.opened.values():
+            endpoint.listeners.close()
+
+
+class AdminServer:
+    """The `Extra` of the supervisor that serves `spec.admin`, and follows it over reloads."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        service = running.service
+        self._sampler = Sampler(service.region, lambda: service.assignment)
+        assert running.actions is not None, "the supervisor offers actions"
+        self._app = build(Context(running, Board(running, self._sampler), running.actions))
+        self._endpoints: dict[str, _Endpoint] = {}  # by the key that names the address
+        self._sampling = False
+        self._ending: set[asyncio.Task[None]] = set()
+        quiet_uvicorn()
+
+    async def open(self) -> None:
+        """Binds and serves. Raises ConfigError for a token that cannot be read, ListenError for an address."""
+        (await self.plan(self._running.service.spec)).commit()
+
+    async def plan(self, spec: Spec) -> _Plan:
+        """Binds the addresses that are new and reads the token; raises as `open` does, with nothing changed."""
+        plan = _Plan(self, spec, read_token(spec.admin, spec.source))
+        try:
+            for key, address in _addresses(spec.admin).items():
+                there = self._endpoints.get(key)
+                if there is None or there.address != address:
+                    plan.opened[key] = self._bind(key, address, plan)
+        except BaseException:
+            plan.abort()
+            raise
+        return plan
+
+    def _bind(self, key: str, address: Address, plan: _Plan) -> _Endpoint:
+        """Takes what another process has bound there, or binds."""
+        private = key == "admin.socket"
+        listeners = Listeners(1, reuse_port=False, unix_mode=SOCKET_MODE if private else UNIX_MODE)
+        listeners.inherit(self._running.inherited)
+        try:
+            sockets = listeners.open_one(key, address, plan.source)
+        finally:
+            self._running.inherited = listeners.take_unclaimed()
+        return _Endpoint(address, listeners, sockets, Guard(self._app, trusted=private))
+
+    def adopt(self, plan: _Plan) -> None:
+        """Serves what the plan has and nothing else. An answer that is on its way, to a reload say, still arrives."""
+        wanted = _addresses(plan.admin)
+        before = self._endpoints
+        self._endpoints = {key: plan.opened.get(key) or before[key] for key in wanted}
+        for endpoint in before.values():
+            if endpoint not in self._endpoints.values():
+                task = asyncio.get_running_loop().create_task(endpoint.close())
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+        for key, endpoint in self._endpoints.items():
+            if key == "admin.listen":
+                endpoint.guard.allow(plan.token, loopback_hosts(plan.admin))
+        for endpoint in plan.opened.values():
+            endpoint.start()
+        if wanted and not self._sampling:
+            self._sampler.start(self._running.service.book.sweep)
+        elif not wanted:
+            self._sampler.stop()
+        self._sampling = bool(wanted)
 
     async def close(self) -> None:
         """Ends streams, answers what is being answered, for a second at most."""
         self._sampler.stop()
         self._running.service.events.close()
-        for server, _ in self._servers:
-            server.should_exit = True
-        results = await asyncio.gather(*(task for _, task in self._servers), return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                log.error("admin: %s: %s", type(result).__name__, result)
-        self._servers.clear()
-        self._open_to_all.close()
-        self._private.close()
+        endpoints, self._endpoints = self._endpoints, {}
+        await asyncio.gather(*(endpoint.close() for endpoint in endpoints.values()), *self._ending)
 
     def places(self) -> list[str]:
-        return self._places
+        return [
+            f"admin on {', '.join(_place(sock) for sock in endpoint.sockets)}" for endpoint in self._endpoints.values()
+        ]
 
     def files(self) -> list[str]:
-        return self._private.files()
+        return [file for endpoint in self._endpoints.values() for file in endpoint.listeners.files()]
+
+
+def _addresses(admin: Admin) -> dict[str, Address]:
+    """The addresses of the admin interface by the keys that name them."""
+    found = {} if admin.listen is None else {"admin.listen": admin.listen}
+    return {**found, "admin.socket": Address(path=admin.socket)} if admin.socket else found
 
 
 def _place(sock: socket.socket) -> str:

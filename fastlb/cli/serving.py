@@ -81,6 +81,6 @@ def _serve(report: Report, workers: int | str | None, source: FileSource | None 
     from fastlb.runtime.supervisor import serve
 
     try:
-        return serve(spec, banner=show, extras=extras(spec), source=source)
+        return serve(spec, banner=show, extras=extras(), source=source)
     except FastlbError as error:
         raise click.ClickException(str(error)) from error

@@ -341,11 +341,17 @@ cdef class Engine:
         self.listeners = {}
         self.reactor.settle()
 
-    def drain(self):
-        """`Connection: close` on what is in flight; idle connections are closed."""
+    def drain(self, patience=0.0):
+        """`Connection: close` on what is in flight; idle connections are closed.
+
+        `patience`: seconds that an idle connection may have for a last request, where another process takes the next.
+        """
         self.reactor.update_clock()
         self.core.draining = True
-        clients_drain(self.core, False)
+        if patience:
+            clients_retire(self.core, None, milliseconds(patience))
+        else:
+            clients_drain(self.core, False)
         for _, server in self.servers.values():
             pool_clear(server)
         self.reactor.settle()

@@ -82,14 +82,24 @@ def diff(old: Spec, new: Spec, load: Load | None = None) -> tuple[Difference, ..
     ):
         fields = _fields(before, after)
         if fields:
-            found.append(Difference(kind, "", What.CHANGED, fields, note=_AT_START.get(kind, "")))
+            note = _at_start(fields) if kind == "global" else ""
+            found.append(Difference(kind, "", What.CHANGED, fields, note=note))
     found += _frontends(old, new, load)
     found += _backends(old, new, load)
     return tuple(found)
 
 
-# What a reload leaves alone; the supervisor says so as well
-_AT_START = {"global": "takes effect at the next start, but for overlay and watch", "admin": ""}
+def _at_start(fields: Sequence[Field]) -> str:
+    """What of [global] a reload leaves alone; the supervisor says so as well."""
+    later = [f.name for f in fields if f.name not in ("workers", "overlay", "watch") or _processes_or_none(f)]
+    if not later:
+        return ""
+    return f"{' and '.join(later)} take{'s' if len(later) == 1 else ''} effect at the next start"
+
+
+def _processes_or_none(field: Field) -> bool:
+    """Whether the engines would move between processes of their own and the supervisor's."""
+    return field.name == "workers" and "0" in (field.before, field.after)
 
 
 def _frontends(old: Spec, new: Spec, load: Load) -> Iterator[Difference]:

@@ -112,6 +112,10 @@ class Listeners:
         self.adopt(plan)
         return [sock for place in plan.places if place.frontend == key for sock in place.sockets]
 
+    def share(self, slots: int) -> None:
+        """From the next plan on there are `slots` workers. Sockets of slots that are no more go to all the others."""
+        self.slots = max(slots, 1)
+
     def plan(self, spec: Spec) -> Plan:
         """Binds what `spec` has and we have not; what stays is taken over. Raises ListenError; nothing is changed then.
 
@@ -352,8 +356,13 @@ def is_dual(sock: socket.socket) -> bool:
 
 
 def _shares(count: int, slot: int, slots: int) -> Iterable[int]:
-    """Which of an address's `count` sockets a slot accepts on: its own, and those of slots that are no more."""
-    return range(slot, count, slots) if slot < count else (slot % count,)
+    """Which of an address's `count` sockets a slot accepts on: its own, and those of slots that are no more.
+
+    These all slots share, so that none gets more than its part. A slot beyond the last is about to join or to leave.
+    """
+    if slot >= slots:
+        return (slot,) if slot < count else ()
+    return (slot if slot < count else slot % count, *range(slots, count))
 
 
 def _can_share(sockets: tuple[socket.socket, ...]) -> bool:

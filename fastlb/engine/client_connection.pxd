@@ -51,5 +51,6 @@ cdef class ClientConnection(ClientSide):
 
 # The worker is leaving: idle connections close, busy ones after their answer; `now` = all of them at once.
 cdef void clients_drain(Core core, bint now) noexcept
-# The listener is gone: its connections close after their next answer, idle ones after `within_ms`. Tunnels go on.
+# The listener is gone (None: all are): its connections close after their next answer, idle ones after `within_ms`.
+# Tunnels go on.
 cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) noexcept

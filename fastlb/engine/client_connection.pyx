@@ -197,7 +197,7 @@ cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) n
     while p != NULL:
         c = <ClientConnection>p
         p = c.client_next
-        if c.listener is listener:
+        if listener is None or c.listener is listener:
             c.retire(within_ms)
 
 

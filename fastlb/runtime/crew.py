@@ -15,6 +15,7 @@ from fastlb.runtime.worker_process import State, WorkerProcess
 from fastlb.spec import Spec
 
 WATCH = 1.0  # seconds between two looks at the heartbeats
+PATIENCE = 5.0  # seconds that idle connections of a retired worker get for a last request
 GRACE = 2.0  # seconds that workers get to leave after their time is up, until SIGKILL
 
 
@@ -23,17 +24,31 @@ class ProcessCrew:
 
     def __init__(self, service: Service, command: Sequence[str]) -> None:
         self._service = service
+        self._command = command
         self._changed = asyncio.Event()
         self._gave_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.workers = [
-            WorkerProcess(service, slot, command, on_change=self._changed.set, on_give_up=self._give_up)
-            for slot in range(service.workers)
-        ]
+        self._joining: dict[int, str] = {}  # slots whose first start is waited for, and why it failed
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.workers: list[WorkerProcess] = []  # by slot
         self.tail = LogTail(self.workers)
-        for worker in self.workers:
-            worker.on_ready = self.tail.joined
-            worker.on_lines = self.tail.feed
+        for slot in range(service.workers):
+            self._add(slot)
         self._watch: asyncio.Task[None] | None = None
+
+    def _add(self, slot: int) -> WorkerProcess:
+        def give_up(reason: str) -> None:
+            if slot in self._joining:
+                self._joining[slot] = reason
+            elif not self._gave_up.done():
+                self._gave_up.set_result(reason)
+            self._changed.set()
+
+        worker = WorkerProcess(self._service, slot, self._command, on_change=self._changed.set, on_give_up=give_up)
+        worker.on_ready = self.tail.joined
+        worker.on_lines = self.tail.feed
+        self.workers.append(worker)
+        self.workers.sort(key=lambda one: one.slot)
+        return worker
 
     async def start(self) -> None:
         """Returns when every worker accepts; raises StartError when one cannot."""
@@ -45,6 +60,50 @@ class ProcessCrew:
                 raise StartError(self._gave_up.result())
             self._changed.clear()
             await self._changed.wait()
+
+    async def grow(self, count: int) -> list[str]:
+        """Returns when there are workers in the first `count` slots that run what the others run.
+
+        Those that join listen on nothing until they are given sockets by `apply`. A line for each that did not start.
+        """
+        there = {worker.slot: worker for worker in self.workers}
+        leaving = [slot for slot in range(count) if slot in there and there[slot].leaving]
+        if leaving:
+            return [f"worker {slot}: the one that was retired from its place still drains" for slot in leaving]
+        joining = [self._add(slot) for slot in range(count) if slot not in there]
+        self._joining = {worker.slot: "" for worker in joining}
+        for worker in joining:
+            worker.start()
+        try:
+            while not all(w.state is State.READY or self._joining[w.slot] for w in joining):
+                self._changed.clear()
+                await self._changed.wait()
+            return [reason for reason in self._joining.values() if reason]
+        finally:
+            self._joining = {}
+
+    def shrink(self, count: int, within: float) -> None:
+        """Has the workers of the slots from `count` on finish what is in flight, within so many seconds, and leave.
+
+        Their sockets must be others' already.
+        """
+        for worker in [w for w in self.workers if w.slot >= count and not w.leaving]:
+            if worker.state is State.GONE:  # it never started
+                self.workers.remove(worker)
+                continue
+            task = asyncio.get_running_loop().create_task(self._retire(worker, within))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, worker: WorkerProcess, within: float) -> None:
+        worker.drain(within, PATIENCE)
+        try:
+            async with asyncio.timeout(within + GRACE):
+                await worker.wait()
+        except TimeoutError:
+            worker.kill()
+            await worker.wait()
+        self.workers.remove(worker)
 
     async def failed(self) -> str:
         """Returns the reason when a worker can no longer be replaced."""
@@ -73,10 +132,13 @@ class ProcessCrew:
         for worker in self.workers:
             worker.send(messages.ReopenLogs())
 
-    async def drain(self, within: float) -> None:
-        """Returns when all workers are gone: finished, or killed when their time was up."""
+    async def drain(self, within: float, patience: float = 0.0) -> None:
+        """Returns when all workers are gone: finished, or killed when their time was up.
+
+        Idle connections get `patience` seconds for a last request, where another process takes the next.
+        """
         for worker in self.workers:
-            worker.drain(within)
+            worker.drain(within, patience)
         await self._gone(within + GRACE)
 
     async def stop(self) -> None:
@@ -96,11 +158,6 @@ class ProcessCrew:
         finally:
             if self._watch is not None:
                 self._watch.cancel()
-
-    def _give_up(self, reason: str) -> None:
-        if not self._gave_up.done():
-            self._gave_up.set_result(reason)
-        self._changed.set()
 
     async def _watch_heartbeats(self) -> None:
         loop = asyncio.get_running_loop()

@@ -34,8 +34,9 @@ class Engine(Protocol):
     def stop_accepting(self) -> None:
         """Takes what the queues of the listening sockets hold, then lets go of them."""
 
-    def drain(self) -> None:
-        """Connection: close on what is in flight; idle connections are closed."""
+    def drain(self, patience: float = 0.0) -> None:
+        """Connection: close on what is in flight; idle connections are closed, or get `patience` seconds for a last
+        request, where another process takes the next."""
 
     def active(self) -> int:
         """Client connections open now."""

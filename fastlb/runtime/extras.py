@@ -21,6 +21,7 @@ from fastlb.health.verdict import Word as CheckWord
 from fastlb.runtime.actions import Actions
 from fastlb.runtime.asking import LogTail
 from fastlb.runtime.service import Service
+from fastlb.spec import Spec
 
 
 class Phase(enum.StrEnum):
@@ -70,11 +71,24 @@ class Running:
     inherited: list[Inherited] = field(default_factory=list)
 
 
+class ExtraPlan(Protocol):
+    """What another configuration makes of an extra; one of the two is called, and neither fails."""
+
+    def commit(self) -> None:
+        """The configuration runs."""
+
+    def abort(self) -> None:
+        """It does not: what was opened for it is closed."""
+
+
 class Extra(Protocol):
     """Lives from before the workers start until after they are gone."""
 
     async def open(self) -> None:
         """Called once, before the workers start. Raises ListenError or ConfigError, with nothing left open."""
+
+    async def plan(self, spec: Spec) -> ExtraPlan:
+        """Opens what `spec` needs and is not there. Raises ListenError or ConfigError, with nothing left open."""
 
     async def close(self) -> None:
         """Called once, when the workers are gone. Must not take long."""
@@ -96,6 +110,7 @@ __all__ = [
     "CheckWord",
     "Extra",
     "ExtraFactory",
+    "ExtraPlan",
     "Phase",
     "Running",
     "Team",

@@ -77,14 +77,17 @@ class EngineHost:
         for number in numbers:
             self.engine.unlisten(number, within)
 
-    def drain(self, within: float) -> None:
-        """Accepts no more and finishes what is in flight, for `within` seconds at most; then `ended` is set."""
+    def drain(self, within: float, patience: float = 0.0) -> None:
+        """Accepts no more and finishes what is in flight, for `within` seconds at most; then `ended` is set.
+
+        Idle connections get `patience` seconds for a last request.
+        """
         if self._draining or self._ended.is_set():
             return
         self._draining = True
         self._region.set_worker(self._worker, state=DRAINING)
         self.engine.stop_accepting()
-        self.engine.drain()
+        self.engine.drain(patience)
         self._deadline = self._loop.call_later(within, self._too_late, within)
         self.engine.on_idle(self.close)
 

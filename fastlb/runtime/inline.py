@@ -73,6 +73,13 @@ class InlineCrew:
         never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         return await never
 
+    async def grow(self, count: int) -> list[str]:
+        """One it is, and one it stays."""
+        return []
+
+    def shrink(self, count: int, within: float) -> None:
+        """Nothing to do."""
+
     async def apply(self, spec: Spec, assignment: Assignment) -> list[str]:
         """Swaps the configuration in; a line when the engine refused it."""
         if self._host is None:
@@ -101,10 +108,10 @@ class InlineCrew:
         if self._host is not None:
             self._host.engine.reopen_logs()
 
-    async def drain(self, within: float) -> None:
+    async def drain(self, within: float, patience: float = 0.0) -> None:
         """Returns when everything in flight is finished, or cut after `within` seconds."""
         if self._host is not None:
-            self._host.drain(within)
+            self._host.drain(within, patience)
             await self._host.ended()
 
     async def stop(self) -> None:

@@ -51,9 +51,13 @@ class Unlisten:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Supervisor: accept no more, finish what is in flight within `timeout` seconds, then leave."""
+    """Supervisor: accept no more, finish what is in flight within `timeout` seconds, then leave.
+
+    Idle connections get `patience` seconds for a last request.
+    """
 
     timeout: float
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from fastlb.control.server_state import FLAGS
 from fastlb.control.sockets import ListenError
 from fastlb.errors import MISSING, ConfigError, Problem
 from fastlb.runtime.actions import Answer, Verdict
+from fastlb.runtime.extras import Extra, ExtraPlan
 from fastlb.runtime.service import Crew, Service
 from fastlb.spec import Address, Backend, Server, ServerChange, ServerState, Spec
 
@@ -33,7 +34,6 @@ MAX_LIMIT = 2**31 - 1
 MAX_REASON = 200
 MAX_CONFIRM = 86400.0  # seconds
 SHOWN = 50  # differences that the log gets
-ATTRIBUTES = {"global": "global_", "admin": "admin"}
 
 
 class Loaded(Protocol):
@@ -81,6 +81,7 @@ class Operator:
         self._source = source
         self._configured = configured
         self._changes = Changes(configured.changes)
+        self.extras: Sequence[Extra] = ()  # they follow the configuration
         self._pending: _Pending | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -354,11 +355,21 @@ class Operator:
         """Has the pair run everywhere and keeps it, or changes nothing."""
         spec, problems = await resolve(changes.over(configured))
         spec = _with_known_addresses(spec, self._service.spec)
+        plans: list[ExtraPlan] = []
+        refused = [""]
         try:
+            for extra in self.extras:
+                plans.append(await extra.plan(spec))
             refused = await self._service.apply(spec, self._crew, hold=hold)
         except (ConfigError, ListenError) as error:
             text = "the configuration cannot be used; nothing is changed"
             return self._answer(Verdict.WRONG, text, tuple(error.problems))
+        finally:
+            for plan in plans:
+                if refused:
+                    plan.abort()
+                else:
+                    plan.commit()
         if refused:
             text = "the workers refused the configuration and run the one before"
             return dataclasses.replace(self._answer(Verdict.REFUSED, text), workers=tuple(refused))
@@ -475,17 +486,14 @@ class Operator:
 def _at_next_start(before: Spec, now: Spec) -> list[Problem]:
     """Warnings for what a reload leaves as it is."""
     problems = []
-    for table, names in (
-        ("global", ("workers", "max_connections", "pid_file", "user", "group")),
-        ("admin", ("listen", "socket", "token", "read_only")),
-    ):
-        old, new = getattr(before, ATTRIBUTES[table]), getattr(now, ATTRIBUTES[table])
-        for name in names:
-            value = getattr(new, name)
-            if getattr(old, name) != value:
-                shown = MISSING if name == "token" or value is None else value if isinstance(value, int) else str(value)
-                why = "takes effect at the next start"
-                problems.append(Problem(f"{table}.{name}", shown, why, file=now.source, severity="warning"))
+    old, new = before.global_, now.global_
+    for name in ("workers", "max_connections", "pid_file", "user", "group"):
+        value = getattr(new, name)
+        if name == "workers" and old.workers and new.workers:
+            continue
+        if getattr(old, name) != value:
+            why = "takes effect at the next start"
+            problems.append(Problem(f"global.{name}", value, why, file=now.source, severity="warning"))
     return problems
 
 

@@ -31,6 +31,7 @@ from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
 
+SLOTS = 16  # workers that a reload can ask for at least
 RETRY_NAMES = 5.0  # seconds between two look-ups of names that were not found
 
 
@@ -47,6 +48,12 @@ class Crew(Protocol):
     async def unlisten(self, numbers: Sequence[int], within: float) -> None:
         """Has the engines serve the queues of these sockets and let go of them."""
 
+    async def grow(self, count: int) -> list[str]:
+        """Has at least `count` engines run what runs; a line for each that cannot."""
+
+    def shrink(self, count: int, within: float) -> None:
+        """Has the engines beyond the first `count` finish what is in flight, and leave."""
+
 
 class Service:
     """The state of one balancer. `open` first, `close` last; `apply` in between replaces the configuration.
@@ -58,13 +65,13 @@ class Service:
         if workers > LIMITS["slots"]:
             problem = Problem("global.workers", workers, f"at most {LIMITS['slots']}", file=spec.source)
             raise ConfigError([problem])
-        self.workers = workers
+        self.workers = workers  # processes wanted; 0 = the engine runs in this one
         self.spec = spec
         self.assignment = Assignment()
         self.listeners = Listeners(max(workers, 1), reuse_port=workers > 0)
         self._slots = Slots()
-        # Twice the slots, so that a later configuration can ask for more workers.
-        self.region = Region.create(workers > 0, min(max(16, 2 * workers), LIMITS["slots"]) if workers else 1)
+        # More slots than workers, so that a later configuration can ask for more. Those unused take no memory.
+        self.region = Region.create(workers > 0, min(max(SLOTS, 2 * workers), LIMITS["slots"]) if workers else 1)
         self.events = Events()
         self.webhook = Webhook(self.events)
         self.book = StateBook(self.region, self.events)
@@ -124,16 +131,32 @@ class Service:
         what left the configuration stays in service until `settle`, so that the way back costs nobody anything.
         """
         async with self._lock:
-            before = self.spec
-            self._held = self._held or hold
-            errors = await self._switch(spec, crew)
-            if errors:
-                for line in await self._switch(before, crew):
-                    log.error("cannot go back: %s", line)
-            if not self._held:
-                await self._settle(crew)
+            before, held = self.spec, self._held
+            workers = self._wanted(spec)
+            # Those that join run what runs before anything changes, so that their part of the queues never waits.
+            errors = await crew.grow(workers)
+            try:
+                if not errors:
+                    errors = await self._switch(spec, workers, crew)
+                    if errors:
+                        for line in await self._switch(before, self._wanted(before), crew):
+                            log.error("cannot go back: %s", line)
+                self._held = held or (hold and not errors)
+            finally:
+                if not self._held:
+                    await self._settle(crew)
             self._look_for_names.set()
             return errors
+
+    def _wanted(self, spec: Spec) -> int:
+        """Workers that `spec` asks for; those there are where one of the two is the engine in this process."""
+        wanted = spec.global_.workers
+        if not wanted or not self.workers:
+            return self.workers
+        if wanted > self.region.slots:
+            why = f"at most {self.region.slots} until the next start"
+            raise ConfigError([Problem("global.workers", wanted, why, file=spec.source)])
+        return wanted
 
     async def settle(self, crew: Crew) -> None:
         """Lets go of what `apply(hold=True)` kept."""
@@ -141,13 +164,19 @@ class Service:
             self._held = False
             await self._settle(crew)
 
-    async def _switch(self, spec: Spec, crew: Crew) -> list[str]:
-        plan = await asyncio.to_thread(self.listeners.plan, spec)
+    async def _switch(self, spec: Spec, workers: int, crew: Crew) -> list[str]:
+        self.listeners.share(workers)
         try:
-            assignment = self._slots.assign(spec)
+            plan = await asyncio.to_thread(self.listeners.plan, spec)
+            try:
+                assignment = self._slots.assign(spec)
+            except BaseException:
+                plan.abort()
+                raise
         except BaseException:
-            plan.abort()
+            self.listeners.share(self.workers)
             raise
+        self.workers = workers
         self._leaving_within = max(self._leaving_within, drain_time(self.spec))
         publish(self.region, spec, assignment, self._slots.fresh(), before=self.spec, retired=self._retired)
         self._retired.difference_update(assignment.servers.values())
@@ -168,6 +197,8 @@ class Service:
             # Ours first, so that a worker's own close is the last: what still waits in a queue is served.
             self.listeners.release()
             await crew.unlisten(numbers, self._leaving_within)
+        if self.workers:
+            crew.shrink(self.workers, max(self._leaving_within, drain_time(self.spec)))
         self._leaving_within = 0.0
         retire(self.region, self._slots.retired_servers())
         self._reclaim()

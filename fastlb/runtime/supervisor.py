@@ -114,6 +114,7 @@ class Supervisor:
             extra = make(running)
             await extra.open()
             self._open_extras.append(extra)
+        self._operator.extras = self._open_extras
         for one in running.inherited:
             log.warning("nothing listens on %s, which was passed by the service manager", shown(one.asked[1]))
             for sock in one.sockets:

@@ -70,8 +70,8 @@ class Worker:
                 if self._host is not None:
                     self._host.unlisten(numbers, within)
                 self._channel.send(messages.Unlistened(numbers))
-            case messages.Drain(timeout):
-                self._begin_drain(timeout)
+            case messages.Drain(timeout, patience):
+                self._begin_drain(timeout, patience)
             case messages.Stop():
                 self._leave(0)
             case messages.Ask(number, what):
@@ -133,11 +133,11 @@ class Worker:
             sock.close()
         self._sockets.clear()
 
-    def _begin_drain(self, within: float) -> None:
+    def _begin_drain(self, within: float, patience: float = 0.0) -> None:
         if self._host is None:
             self._leave(0)
         else:
-            self._host.drain(within)
+            self._host.drain(within, patience)
 
     def _track(self, host: EngineHost) -> None:
         async def wait() -> None:

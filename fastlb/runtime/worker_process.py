@@ -103,6 +103,11 @@ class WorkerProcess:
         self._aborted_at = 0.0
         self._ready_at = 0.0
 
+    @property
+    def leaving(self) -> bool:
+        """Asked to drain or stop."""
+        return self._leaving
+
     def start(self) -> None:
         """Fills the slot."""
         self._task = asyncio.get_running_loop().create_task(self._keep_filled(), name=f"worker {self.slot}")
@@ -125,10 +130,10 @@ class WorkerProcess:
         self._asked[self._questions] = told
         self._channel.send(messages.Ask(self._questions, what))
 
-    def drain(self, within: float) -> None:
+    def drain(self, within: float, patience: float = 0.0) -> None:
         """Has the worker finish and leave; no successor is started."""
         self._leaving = True
-        self.send(messages.Drain(within))
+        self.send(messages.Drain(within, patience))
         if self.state is State.READY:
             self._change(State.DRAINING)
         elif self.state is State.RESTING and self._task is not None:

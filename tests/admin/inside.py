@@ -78,6 +78,12 @@ class Team:
     async def unlisten(self, numbers: Sequence[int], within: float) -> None:
         pass
 
+    async def grow(self, count: int) -> list[str]:
+        return []
+
+    def shrink(self, count: int, within: float) -> None:
+        pass
+
 
 @dataclass
 class Inside:

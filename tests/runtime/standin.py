@@ -127,7 +127,7 @@ class StandIn:
         for number in list(self.socks):
             self.unlisten(number, 0)
 
-    def drain(self) -> None:
+    def drain(self, patience: float = 0.0) -> None:
         self.draining = True
         for task, busy in self.tasks.items():
             if not busy:

@@ -18,10 +18,10 @@ from fastlb.control.resolve import resolve
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
 from fastlb.runtime import service as service_module
+from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.embedded import Embedded
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.service import Service, StartError
-from fastlb.runtime.supervisor import ProcessCrew
 from fastlb.spec import Address, Server, Spec
 from tests.runtime.conftest import make_spec
 from tests.runtime.standin import StandIn
@@ -71,7 +71,7 @@ ONE, TWO, THREE = (Server(f"s{n}", Address("127.0.0.1", n)) for n in (1, 2, 3))
 @pytest.mark.parametrize("workers", [0, 2])
 def test_apply_reaches_every_engine_and_keeps_lines(workers: int) -> None:
     async def work() -> None:
-        first = make_spec(0, listen=ANY, servers=(ONE, TWO))
+        first = make_spec(0, listen=ANY, servers=(ONE, TWO), workers=workers)
         async with running(first, workers) as (service, crew):
             assert await get(service, "/generation") == "1"
             service.region.change_state(1, set=EJECTED)
@@ -116,7 +116,7 @@ def test_an_index_in_use_is_not_given_on() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_engine_that_refuses_says_why(workers: int) -> None:
     async def work() -> None:
-        first = make_spec(0, listen=ANY, servers=(ONE,))
+        first = make_spec(0, listen=ANY, servers=(ONE,), workers=workers)
         async with running(first, workers) as (service, crew):
             bad, _ = await resolve(with_servers(first, replace(ONE, name="refuse this")))
             (line,) = await service.apply(bad, crew)
@@ -127,9 +127,27 @@ def test_an_engine_that_refuses_says_why(workers: int) -> None:
     run(work)
 
 
+def test_workers_that_cannot_join_change_nothing(monkeypatch) -> None:
+    async def work() -> None:
+        first = make_spec(0, listen=ANY, servers=(ONE,), workers=1)
+        async with running(first, 1) as (service, crew):
+            monkeypatch.setenv("STANDIN_DIES", "no room")
+            more, _ = await resolve(make_spec(0, listen=ANY, servers=(TWO,), workers=2))
+            (line,) = await service.apply(more, crew)
+            assert "worker 1 did not start 5 times in a row: RuntimeError: no room" in line
+            monkeypatch.delenv("STANDIN_DIES")
+            assert service.workers == 1
+            assert [member.slot for member in crew.members()] == [0]
+            assert await get(service, "/generation") == "1"
+            assert await service.apply(more, crew) == []
+            assert [(member.slot, member.state) for member in crew.members()] == [(0, "ready"), (1, "ready")]
+
+    run(work)
+
+
 def test_a_worker_that_dies_over_an_apply_runs_the_new_one_afterwards() -> None:
     async def work() -> None:
-        first = make_spec(0, listen=ANY, servers=(ONE,))
+        first = make_spec(0, listen=ANY, servers=(ONE,), workers=1)
         async with running(first, 1) as (service, crew):
             deadly, _ = await resolve(with_servers(first, replace(ONE, name="die once")))
             assert await service.apply(deadly, crew) == []
@@ -171,7 +189,7 @@ def test_a_name_found_later_brings_its_server_up(monkeypatch, workers: int) -> N
 
         monkeypatch.setattr("fastlb.control.resolve.asyncio.get_running_loop", lambda: Patched())
         monkeypatch.setattr(service_module, "RETRY_NAMES", 0.02)
-        spec = make_spec(0, listen=ANY, servers=(Server("later", Address("later.test", 80)), ONE))
+        spec = make_spec(0, listen=ANY, servers=(Server("later", Address("later.test", 80)), ONE), workers=workers)
         async with running(spec, workers) as (service, crew):
             service.watch(crew)
             assert [service.region.state(i) for i in (0, 1)] == [0, UP]
