@@ -87,7 +87,7 @@ def extensions() -> list[Extension]:
             Extension(
                 name,
                 [str(relative)],
-                include_dirs=["fastlb/_core", "fastlb/http"],
+                include_dirs=["fastlb/_core", "fastlb/http", "fastlb/engine"],
                 define_macros=MACROS,
                 extra_compile_args=CFLAGS,
                 extra_link_args=LDFLAGS,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .model import Config
+from .models_tls import TlsTable
 from .structure import Finding
 
 
@@ -16,11 +17,19 @@ def certificates(config: Config) -> Iterator[Finding]:
         for index, listener in enumerate(frontend.listen):
             if listener.tls is not None:
                 where = ("frontends", name, "listen", index, "tls")
-                for key, reason in _problems(listener.tls.cert, listener.tls.key):
+                for key, reason in (*_pairs(listener.tls), *_clients(listener.tls), *_ciphers(listener.tls)):
                     yield Finding((*where, key), reason)
 
 
-def _problems(cert: str, key: str) -> Iterator[tuple[str, str]]:
+def _pairs(tls: TlsTable) -> Iterator[tuple[str, str]]:
+    if tls.key and len(tls.cert) > 1:
+        yield "key", "goes with a single certificate file; of several each has its key inside or in NAME.key beside it"
+        return
+    for cert in tls.cert:
+        yield from _problems(cert, tls.key, several=len(tls.cert) > 1)
+
+
+def _problems(cert: str, key: str, *, several: bool) -> Iterator[tuple[str, str]]:
     path = Path(cert)
     try:
         files = sorted(p for p in path.iterdir() if p.suffix in (".pem", ".crt")) if path.is_dir() else [path]
@@ -33,7 +42,7 @@ def _problems(cert: str, key: str) -> Iterator[tuple[str, str]]:
         yield "key", "goes with a certificate file; in a directory each NAME.pem has its key inside or in NAME.key"
     for file in files:
         beside = file.with_suffix(".key")
-        secret = Path(key) if key else beside if path.is_dir() and beside.exists() else None
+        secret = Path(key) if key else beside if (several or path.is_dir()) and beside.exists() else None
         for each, at in ((file, "cert"), (secret, "key" if key else "cert")):
             try:
                 if each is not None:
@@ -45,6 +54,37 @@ def _problems(cert: str, key: str) -> Iterator[tuple[str, str]]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, secret, password=_no_password)
         except (ssl.SSLError, ValueError) as error:
             yield "cert", f"{file}: {_words(error, secret)}"
+
+
+def _clients(tls: TlsTable) -> Iterator[tuple[str, str]]:
+    if tls.client_auth == "none":
+        for key in ("client_ca", "client_crl", "client_depth"):
+            if getattr(tls, key):
+                yield key, 'has no effect without client_auth = "optional" or "required"'
+        return
+    if not tls.client_ca:
+        yield "client_auth", "needs client_ca: the authorities whose client certificates are good"
+    for key, what in (("client_ca", "certificates"), ("client_crl", "list of revoked certificates")):
+        file = getattr(tls, key)
+        if not file:
+            continue
+        try:
+            Path(file).read_bytes()
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
+        except ssl.SSLError:
+            yield key, f"holds no {what} in PEM form"
+        except OSError as error:
+            yield key, f"cannot be read: {error.strerror}"
+
+
+def _ciphers(tls: TlsTable) -> Iterator[tuple[str, str]]:
+    if tls.ciphers:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(tls.ciphers)
+        except ssl.SSLError:
+            yield "ciphers", "no cipher of TLS 1.2 that this OpenSSL knows; see `openssl ciphers -v`"
+        if tls.min_version == "1.3":
+            yield "ciphers", "has no effect from TLS 1.3 on; use ciphersuites"
 
 
 def _no_password() -> str:

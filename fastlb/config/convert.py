@@ -15,6 +15,7 @@ from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimitTable
 from .models_rules import HeaderRulesTable
+from .models_tls import TlsTable
 
 # Keys that tell that a check is meant to be of HTTP, though its type is not said
 _HTTP_CHECK = {"type", "path", "method", "host", "expect", "headers", "body", "body_regex"}
@@ -92,7 +93,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         listen=tuple(
             spec.Listen(
                 address=listener.address,
-                tls=spec.Tls(cert=listener.tls.cert, key=listener.tls.key) if listener.tls else None,
+                tls=_tls(listener.tls) if listener.tls else None,
             )
             for listener in table.listen
         ),
@@ -100,6 +101,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         backend=table.backend,
         routes=tuple(_route(route) for route in table.routes),
         redirect_https=table.redirect_https,
+        hsts=spec.Hsts(**table.hsts.model_dump()) if table.hsts else None,
         rate_limits=_rates(table.rate_limits),
         abort_on_close=table.abort_on_close,
         max_connections=table.max_connections,
@@ -109,6 +111,25 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         forwarded=spec.Forwarded(**forwarded),
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
+    )
+
+
+def _tls(table: TlsTable) -> spec.Tls:
+    return spec.Tls(
+        cert=tuple(table.cert),
+        key=table.key,
+        strict_sni=table.strict_sni,
+        min_version=table.min_version,
+        ciphers=table.ciphers,
+        ciphersuites=tuple(table.ciphersuites),
+        curves=tuple(table.curves),
+        alpn=tuple(table.alpn),
+        handshake_timeout=table.handshake_timeout,
+        handshake_rate=table.handshake_rate,
+        client_auth=table.client_auth,
+        client_ca=table.client_ca,
+        client_crl=table.client_crl,
+        client_depth=table.client_depth,
     )
 
 

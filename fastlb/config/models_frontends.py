@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
+from .models_tls import Hsts, TlsTable
 from .types import (
     Count,
     HeaderName,
@@ -27,13 +28,6 @@ from .types import (
 )
 
 Mode = Annotated[str, *choice("http", "tcp", "udp", aliases={"https": "http", "tls": "tcp"})]
-
-
-class TlsTable(Table):
-    """Certificate of a listener."""
-
-    cert: str = option(..., "PEM file with the certificate and its chain, or a directory of such files.", min_length=1)
-    key: str = option("", "PEM file with the private key; '' = in the same file.")
 
 
 class ListenTable(Table):
@@ -96,6 +90,7 @@ class FrontendTable(Table):
     backend: str = option("", "Where requests go that match no route; none = 404.")
     routes: list[RouteTable] = option(list, "Tried from the first to the last.")
     redirect_https: bool = option(False, "Answer plain requests with a redirect to https.")
+    hsts: Hsts = option(None, "Tell browsers to come by https only; true, a duration or a table.", shown=False)
     rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
     max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")

@@ -39,10 +39,11 @@ def rate_key(value: object) -> str:
     return syntax.hash_key(value)
 
 
+RATE_PATTERN = r"^\s*\d+(\.\d+)?\s*/\s*[a-z]+\s*$"
 Rate = Annotated[
     float,
     PlainValidator(rate),
-    WithJsonSchema({"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*/\s*[a-z]+\s*$", "examples": ["10/s", "100/m"]}),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["10/s", "100/m"]}),
 ]
 RateKey = Annotated[
     str, PlainValidator(rate_key), WithJsonSchema({"type": "string", "examples": ["ip", "header:X-Api-Key"]})

@@ -8,7 +8,7 @@ it its idle connections.
 import os
 import socket
 
-from fastlb.control.tls import server_context
+from fastlb.control.tls import server_tls, tls_listeners
 
 from libc.stdint cimport uint32_t
 from fastlb._core.region cimport Region
@@ -34,10 +34,11 @@ from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
 from fastlb.engine.tcp_session cimport TcpConnector
+from fastlb.engine.tls cimport tls_prepare, tls_tickets
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
-from fastlb.control.rule_order import header_rules, route_name
+from fastlb.control.rule_order import header_rules, route_name, with_hsts
 from fastlb.engine.connections import client_list
 
 cdef enum:
@@ -67,7 +68,9 @@ cdef class Engine:
         object loop
         object log_spec
         dict frontends          # name -> Frontend of the snapshot in force
-        dict contexts           # (frontend name, listen index) -> SSLContext
+        dict contexts           # (frontend name, listen index) -> (what it was made from, TlsServer)
+        dict specs              # frontend name -> (Frontend, Spec) in force
+        object ticket_keys      # of TLS sessions
         dict servers            # (backend, address) -> (settings, Server)
         dict captured           # ('request', frontend) and ('response', backend) -> Captured
         dict listeners          # number of the listening socket -> (frontend name, listen index, Listener)
@@ -91,6 +94,8 @@ cdef class Engine:
         self.core.sweeper = self.sweeper
         self.frontends = {}
         self.contexts = {}
+        self.specs = {}
+        self.ticket_keys = (os.urandom(80),)    # until somebody shares some
         self.servers = {}
         self.captured = {}
         self.listeners = {}
@@ -108,10 +113,9 @@ cdef class Engine:
         for b in spec.backends:
             backends[b.name] = self._backend(b, assignment, servers)
         frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
-        contexts = {
-            (f.name, index): server_context(listen.tls)
-            for f in spec.frontends for index, listen in enumerate(f.listen) if listen.tls is not None
-        }
+        contexts = {}
+        for f, index, _, tls in tls_listeners(spec):
+            contexts[f.name, index] = self._tls(f, index, tls, spec)
         access, errors = self._logs(spec.log)
         captured = self._captured(frontends, backends)
         # From here on nothing fails.
@@ -128,6 +132,9 @@ cdef class Engine:
         self.log_spec = spec.log
         self.frontends = frontends
         self.contexts = contexts
+        self.specs = {f.name: (f, spec) for f in spec.frontends}
+        if contexts:
+            self.tickets(self.ticket_keys)
         for key, (_, server) in self.servers.items():
             kept = servers.get(key)
             if kept is None or kept[1] is not server:
@@ -138,8 +145,31 @@ cdef class Engine:
             index = (indices or {}).get(number, index)
             self.listeners[number] = (name, index, listener)
             if name in frontends:
-                (<Listener>listener).replace(frontends[name], contexts.get((name, index)))
+                (<Listener>listener).replace(frontends[name], contexts.get((name, index), (None, None))[1])
         self.reactor.settle()
+
+    def _tls(self, f, index, tls, spec):
+        """(what it was made from, the TLS of a listener): the same object as long as nothing of it changes."""
+        source = (tls, tls.pems, tls.authorities, tls.revoked, f.timeouts.header, spec.global_.workers)
+        before = self.contexts.get((f.name, index))
+        if before is not None and before[0] == source and tls.pems:
+            return before
+        return source, server_tls(tls, head=f.timeouts.header, workers=spec.global_.workers)
+
+    def certificates(self, str frontend, int index, tls):
+        """Handshakes of this listener that begin from now on use the certificates in `tls`. Raises, nothing changed."""
+        for name, place, listener in self.listeners.values():
+            if (name, place) == (frontend, index):
+                f, spec = self.specs[frontend]
+                self.contexts[name, place] = made = self._tls(f, place, tls, spec)
+                (<Listener>listener).replace((<Listener>listener).front, made[1])
+
+    def tickets(self, keys):
+        """Session tickets are made with the first of these keys (80 bytes each) and read with any."""
+        self.ticket_keys = keys
+        if self.contexts:
+            tls_prepare(self.core)
+        tls_tickets(self.core, keys)
 
     def _captured(self, dict frontends, dict backends):
         """Hands the last malformed messages of what stays on to the new snapshot."""
@@ -247,7 +277,12 @@ cdef class Engine:
         cdef Frontend front
         actions = [self._action(f, r, spec, backends) for r in f.routes]
         actions.append(self._action(f, None, spec, backends))
+        if f.hsts is not None and any(listen.tls for listen in f.listen):
+            for action, route in zip(actions, (*f.routes, None)):
+                (<Action>action).secure = self._action(with_hsts(f), route, spec, backends)
         for number, action in enumerate(actions, 1):
+            if (<Action>action).secure is not None:
+                (<Action>action).secure.route = route_name(f, number - 1).encode()
             (<Action>action).route = route_name(f, number - 1).encode()
         front = Frontend(f.name, Router(f.routes), actions)
         front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
@@ -311,7 +346,7 @@ cdef class Engine:
             os.set_blocking(fd, False)
             where = sock.getsockname()
             port = where[1] if isinstance(where, tuple) else 0
-            context = self.contexts.get((frontend, listen_index))
+            context = self.contexts.get((frontend, listen_index), (None, None))[1]
             listener = Listener(self.core, self.frontends[frontend], fd, port, context)
         except BaseException:
             os.close(fd)

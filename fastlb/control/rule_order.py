@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fastlb.spec import Backend, Frontend, HeaderRules, Route
+
+HSTS = "Strict-Transport-Security"
 
 
 def header_rules(
@@ -11,6 +15,15 @@ def header_rules(
     """The rules of a request's head and of its response's: those of the frontend first, of the backend last."""
     owners = [owner for owner in (frontend, route, backend) if owner is not None]
     return [owner.request_headers for owner in owners], [owner.response_headers for owner in owners]
+
+
+def with_hsts(frontend: Frontend) -> Frontend:
+    """The frontend as it is over TLS: its answers carry Strict-Transport-Security, unless its own rules set one."""
+    rules = frontend.response_headers
+    if frontend.hsts is None or any(name.lower() == HSTS.lower() for name, _ in rules.set):
+        return frontend
+    rules = dataclasses.replace(rules, set=((HSTS, str(frontend.hsts)), *rules.set))
+    return dataclasses.replace(frontend, response_headers=rules)
 
 
 def route_name(frontend: Frontend, index: int) -> str:

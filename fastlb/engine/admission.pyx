@@ -88,6 +88,8 @@ cdef void find_route(Exchange e, RequestHead* h) noexcept:
         e.fail(400, b"PR", b"the path names different things to different servers")
         return
     action = <Action>front.by_route[route if route >= 0 else front.default_action]
+    if action.secure is not None and e.https:
+        action = action.secure
     e.action = action
     if action.limits is not None and not action.limits.admit(h, e.saved.data, e.client.peer(), e.core.reactor.now_us,
                                                              &verdict):

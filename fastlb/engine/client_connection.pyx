@@ -38,8 +38,8 @@ cdef class ClientConnection(ClientSide):
             close(fd)
             return False
         self.enter(core, listener)
-        if self.front.header_ms:
-            set_deadline(core.reactor, self, core.reactor.now_ms + self.front.header_ms)
+        if listener.first_wait():
+            set_deadline(core.reactor, self, core.reactor.now_ms + listener.first_wait())
         # What the client sends first is often here already: reading now saves a round through epoll.
         self.stream_flags = STREAM_READABLE
         return True

@@ -33,6 +33,9 @@ cdef class Core:
         char* obuf              # heads being written
         char* cbuf              # ciphertext; NULL until there is a TLS listener or server
         object rview            # memoryview of rbuf, for decryption straight into it
+        void* wire              # fl_wire: what libssl reads and writes; NULL as cbuf, or where not used
+        uint64_t handshake_batch    # batch that `handshakes` counts: how many have begun in it
+        uint32_t handshakes
         RequestHead* request    # the head parsed last
         ResponseHead* response
         Chunk* feeding          # input chunk whose bytes are being processed; NULL = scratch bytes

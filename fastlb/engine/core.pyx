@@ -1,6 +1,7 @@
 """What all connections of one worker share."""
 
 from libc.stdlib cimport free, malloc
+from fastlb.engine.libssl cimport fl_wire, wire_free
 
 
 cdef class Reporter:
@@ -32,6 +33,7 @@ cdef class Core:
         free(self.rbuf)
         free(self.obuf)
         free(self.cbuf)
+        wire_free(<fl_wire*>self.wire)
         free(self.request)
         free(self.response)
 

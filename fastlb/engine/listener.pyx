@@ -17,6 +17,7 @@ from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_OPEN
 from fastlb.engine.tcp_session cimport tcp_accept
 from fastlb.engine.tls cimport tls_prepare
+from fastlb.engine.tls_context cimport TlsServer
 from fastlb.engine.upstream cimport Frontend
 
 import logging
@@ -31,8 +32,8 @@ _log = logging.getLogger("fastlb.engine")
 cdef class Listener(ListenerBase):
     """One listening socket of one frontend."""
 
-    def __init__(self, Core core not None, Frontend front not None, int fd, int port, tls=None):
-        """Takes over `fd`, a listening socket in non-blocking mode; `tls` is an ssl.SSLContext for servers, or None."""
+    def __init__(self, Core core not None, Frontend front not None, int fd, int port, TlsServer tls=None):
+        """Takes over `fd`, a listening socket in non-blocking mode; `tls` None = plain."""
         self.core = core
         self.front = front
         self.fd = fd
@@ -47,7 +48,7 @@ cdef class Listener(ListenerBase):
         if FASTLB_DEBUG:
             live_counters()[LIVE_LISTENER] += 1
 
-    def replace(self, Frontend front not None, tls=None):
+    def replace(self, Frontend front not None, TlsServer tls=None):
         """New snapshot: requests that begin from now on use it, and handshakes the new certificates."""
         self.front = front
         if self.https and tls is not None:

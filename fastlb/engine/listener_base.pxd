@@ -1,7 +1,8 @@
 # What a connection knows of the listener it came from.
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint32_t
 from fastlb.engine.core cimport Core
 from fastlb.engine.reactor cimport EventHandler
+from fastlb.engine.tls_context cimport TlsServer
 from fastlb.engine.upstream cimport Frontend
 
 cdef class ListenerBase(EventHandler):
@@ -10,6 +11,12 @@ cdef class ListenerBase(EventHandler):
         Frontend front          # snapshot in force; replaced as a whole
         uint16_t port
         bint https
-        object tls              # SSLContext, None = plain
+        TlsServer tls           # None = plain
     # A connection was closed: accepting may go on.
     cdef void room(self) noexcept
+    # Milliseconds for the first thing that a client has to do: the handshake where that has a deadline of its own, else
+    # the request head. 0 = unlimited.
+    cdef inline uint32_t first_wait(self) noexcept:
+        if self.tls is not None and self.tls.handshake_ms:
+            return self.tls.handshake_ms
+        return self.front.header_ms

@@ -29,6 +29,8 @@ cdef class Layer:
     cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept
     # Plaintext to be sent, as Stream.transmit.
     cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept
+    # Goes on with the handshake of a connection to a server: 1 = done, 0 = more is needed, -1 = it failed.
+    cdef int establish(self, Stream s) noexcept
     # Says goodbye to the peer, as far as that goes without waiting.
     cdef void end(self, Stream s) noexcept
     # Bytes of the application can pass: what the layer itself needs first (a handshake) is done.

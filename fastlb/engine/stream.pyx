@@ -26,6 +26,9 @@ cdef class Layer:
     cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept:
         return SENT_ERROR
 
+    cdef int establish(self, Stream s) noexcept:
+        return -1
+
     cdef void end(self, Stream s) noexcept:
         pass
 

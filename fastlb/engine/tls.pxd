@@ -1,28 +1,27 @@
 # TLS between a stream and the kernel.
-from libc.stdint cimport uint8_t
+from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
-from fastlb.engine.stream cimport Layer, Stream
+from libc.stdint cimport uint32_t
+from fastlb.engine.libssl cimport SSL
+from fastlb.engine.stream cimport Stream
+from fastlb.engine.tls_context cimport TlsClient, TlsLayer, TlsServer
 
-cdef enum TlsState:
-    TLS_HANDSHAKE = 0
-    TLS_ESTABLISHED
-    TLS_BROKEN
-
-cdef class Tls(Layer):
+cdef class Tls(TlsLayer):
     cdef:
-        object session          # the interpreter's C-level TLS object over the two memory buffers
-        object incoming         # ciphertext from the peer
-        object outgoing         # ciphertext for the peer
+        SSL* ssl
+        Chunk* kept             # ciphertext that the caller's buffer had no room for, or whose turn has not come
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing
-        uint8_t state           # TlsState
-        bint ended              # the peer's close_notify has come
     cdef int _handshake(self, Stream s) noexcept
+    cdef ssize_t _decrypt(self, Stream s, char* buf, size_t n) noexcept
+    cdef int _encrypt(self, Stream s, const char* p, size_t n) noexcept
     cdef int _send_out(self, Stream s) noexcept
-    cdef int _encrypt(self, Stream s, const char* p, size_t n) except? -1
-    cdef ssize_t _decrypt(self, Core core, char* buf, size_t n) except -2
-    cdef object version(self)
+    cdef bint _keep(self, Core core) noexcept
+    cdef bint _fed(self, Core core) noexcept
 
-# The layer of an accepted connection; None when there is no memory for it.
-cdef Tls tls_accept(Core core, object context)
 # Scratch memory that TLS needs; False when there is none.
 cdef bint tls_prepare(Core core) noexcept
+# The layer of an accepted connection, or of one to a server; None when there is no memory for it.
+cdef TlsLayer tls_accept(Core core, TlsServer server)
+cdef TlsLayer tls_connect(Core core, TlsClient client)
+# The keys of session tickets, 80 bytes each, the one that new tickets get first.
+cdef void tls_tickets(Core core, object keys) noexcept

@@ -1,43 +1,52 @@
-"""TLS between a stream and the kernel, by the standard library's ssl over memory buffers.
+"""TLS between a stream and the kernel, by libssl over the worker's memory.
 
-Certificates, protocol versions, ALPN, server names and tickets are the SSLContext's business, so all that the ssl
-module can do works here. The layer moves ciphertext between the socket and the two buffers and runs the handshake
-inside `receive`: the connection above sees bytes, or that there are none yet, and knows no other state.
-
-The interpreter is entered four times a request (one write and one read for each direction). An exception is raised
-only where a record is incomplete, a peer breaks off or breaks the protocol.
+Certificates, protocol versions, ALPN and names are the contexts' business (tls_context.pyx). The layer moves ciphertext
+between the socket and libssl through buffers that all connections of the worker share, so an idle connection holds
+nothing but libssl's own object. The handshake runs inside `receive`: the connection above sees bytes, or that there are
+none yet, and knows no other state.
 """
 
-import ssl
-
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
+from fastlb._core.net cimport MSG_DONTWAIT, MSG_PEEK, recv
+from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
+from fastlb.engine.libssl cimport (
+    FL_CTRL_HOSTNAME, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509, fl_libssl, fl_wire,
+    libssl, ssl_close, ssl_over, wire_new)
 from fastlb.engine.stream cimport (
-    IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_READABLE)
+    IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_READABLE)
+from fastlb.engine.tls_context cimport TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING
+from fastlb.engine.tls_portable cimport portable_accept, portable_connect
 
 cdef extern from "Python.h":
     enum:
-        PyBUF_READ
         PyBUF_WRITE
-
-cdef object MemoryBIO = ssl.MemoryBIO
-cdef object WantRead = ssl.SSLWantReadError
-cdef object ZeroReturn = ssl.SSLZeroReturnError
 
 cdef enum:
     JOIN_BELOW = 16384          # head and body this short in all go into one record
-    SEND_BATCH = 65536          # plaintext encrypted before it is sent; the buffer keeps its largest size for ever
+    SEND_BATCH = 65536          # plaintext encrypted before it is sent
     REPLIES_MAX = 4194304       # bytes not taken by a peer that makes the layer answer; far above what bodies leave
 
+cdef const fl_libssl* api = NULL
 
-cdef class Tls(Layer):
+
+@cython.final
+@cython.no_gc
+cdef class Tls(TlsLayer):
     """One connection's TLS."""
+
+    def __dealloc__(self):
+        ssl_close(self.ssl)
+        chunk_free(self.kept)
 
     cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept:
         cdef Core core = s.core
+        cdef fl_wire* w = <fl_wire*>core.wire
+        cdef char one
         cdef ssize_t got
         cdef int done
         cdef int rounds = 0
@@ -46,184 +55,319 @@ cdef class Tls(Layer):
         if self.ended:
             s.stream_flags &= ~STREAM_READABLE
             return IO_EOF
-        try:
-            while True:
-                if self.state == TLS_HANDSHAKE:
-                    done = self._handshake(s)
-                    if done < 0:
-                        self.state = TLS_BROKEN
-                        s.stream_flags &= ~STREAM_READABLE
-                        return IO_ERROR
-                    if done > 0:
-                        continue            # the first request may have come together with the client's Finished
-                elif self.incoming.pending or self.session.pending():
-                    got = self._decrypt(core, buf, n)
-                    if self.outgoing.pending and self._send_out(s) == SENT_ERROR:
-                        return IO_ERROR
-                    if got > 0:
-                        # More may be waiting in the buffers where the kernel has none.
-                        if self.ended or self.incoming.pending or self.session.pending():
-                            s.stream_flags |= STREAM_READABLE
-                        return got
-                    if got == 0:
-                        s.stream_flags &= ~STREAM_READABLE
-                        return IO_EOF
-                if s.out_bytes > REPLIES_MAX:
-                    return IO_ERROR         # it asks for new keys again and again and takes none
-                if rounds >= READ_ROUNDS:
-                    # Records that hold no plaintext may come without end: others get their turn.
-                    if s.stream_flags & STREAM_READABLE:
-                        core.reactor.defer(s)
-                    return IO_AGAIN
-                rounds += 1
-                got = s.receive_raw(core.cbuf, CIPHER_SIZE)
-                if got == IO_EOF:
-                    # A peer that ends without close_notify: message framing above says whether something is missing.
-                    return IO_EOF
-                if got < 0:
-                    return got
-                self.incoming.write(PyMemoryView_FromMemory(core.cbuf, got, PyBUF_READ))
-        except Exception:
-            self.state = TLS_BROKEN
+        if self.state == TLS_WAITING:
+            # It goes on when its turn comes; for a client that has gone meanwhile it does not.
             s.stream_flags &= ~STREAM_READABLE
-            return IO_ERROR
-
-    cdef ssize_t _decrypt(self, Core core, char* buf, size_t n) except -2:
-        """Plaintext bytes, 0 at the peer's close_notify, -1 when the record is not complete."""
-        cdef ssize_t got
-        cdef ssize_t total = 0
-        try:
-            while <size_t>total < n:
-                if buf == core.rbuf and total == 0:
-                    got = self.session.read(n, core.rview)
+            return IO_ERROR if s.stream_flags & STREAM_EOF else IO_AGAIN
+        w.in_left = 0
+        if self.kept != NULL:
+            w.in_ = self.kept.data + self.kept.start
+            w.in_left = self.kept.end - self.kept.start
+        while True:
+            if w.in_left and self.state < TLS_ESTABLISHED:
+                if self.state == TLS_START:
+                    # Signing is the dearest thing that a stranger can have us do: not for one who has left.
+                    if recv(s.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0:
+                        done = -1
+                    elif not self.server.admit(s, self):
+                        self.state = TLS_WAITING
+                        return IO_AGAIN if self._keep(core) else IO_ERROR
+                    else:
+                        self.state = TLS_HANDSHAKE
+                        done = self._handshake(s)
                 else:
-                    got = self.session.read(n - total, PyMemoryView_FromMemory(buf + total, n - total, PyBUF_WRITE))
-                if got == 0:
-                    self.ended = True   # told by the next call when plaintext came before it
+                    done = self._handshake(s)
+                if done < 0:
+                    self.state = TLS_BROKEN
+                    s.stream_flags &= ~STREAM_READABLE
+                    return IO_ERROR
+                if done > 0:
+                    continue                # the first request may have come together with the client's Finished
+            elif w.in_left or (self.state == TLS_ESTABLISHED and api.SSL_pending(self.ssl) > 0):
+                got = self._decrypt(s, buf, n)
+                if w.out_len and self._send_out(s) == SENT_ERROR:
+                    return IO_ERROR
+                if got > 0:
+                    # More may be waiting here where the kernel has none.
+                    if w.in_left:
+                        if not self._keep(core):
+                            return IO_ERROR
+                        s.stream_flags |= STREAM_READABLE
+                    elif not self._fed(core) or self.ended or api.SSL_pending(self.ssl) > 0:
+                        s.stream_flags |= STREAM_READABLE
+                    return got
+                if got == IO_EOF or got == IO_ERROR:
+                    s.stream_flags &= ~STREAM_READABLE
+                    return got
+            self._fed(core)
+            if s.out_bytes > REPLIES_MAX:
+                return IO_ERROR             # it asks for new keys again and again and takes none
+            if rounds >= READ_ROUNDS:
+                # Records that hold no plaintext may come without end: others get their turn.
+                if s.stream_flags & STREAM_READABLE:
+                    core.reactor.defer(s)
+                return IO_AGAIN
+            rounds += 1
+            got = s.receive_raw(core.cbuf, CIPHER_SIZE)
+            if got == IO_EOF:
+                # A peer that ends without close_notify: message framing above says whether something is missing.
+                return IO_EOF
+            if got < 0:
+                return got
+            w.in_ = core.cbuf
+            w.in_left = <size_t>got
+
+    cdef bint _keep(self, Core core) noexcept:
+        """Puts aside what libssl has not read; false when there is no memory for it."""
+        cdef fl_wire* w = <fl_wire*>core.wire
+        cdef Chunk* c
+        if self.kept != NULL:
+            self.kept.start = self.kept.end - <uint32_t>w.in_left
+            return True
+        c = chunk_new(w.in_left)
+        if c == NULL:
+            return False
+        memcpy(c.data, w.in_, w.in_left)
+        c.end = <uint32_t>w.in_left
+        self.kept = c
+        return True
+
+    cdef bint _fed(self, Core core) noexcept:
+        """All that was put aside has been read. True, for use in conditions."""
+        if self.kept != NULL:
+            chunk_free(self.kept)
+            self.kept = NULL
+        return True
+
+    cdef ssize_t _decrypt(self, Stream s, char* buf, size_t n) noexcept:
+        """Plaintext bytes, or IO_AGAIN when the record is not complete, IO_EOF at the peer's close_notify, IO_ERROR."""
+        cdef fl_wire* w = <fl_wire*>s.core.wire
+        cdef size_t total = 0
+        cdef int got
+        w.current = <void*>self
+        while total < n:
+            got = api.SSL_read(self.ssl, buf + total, <int>(n - total))
+            if got > 0:
+                total += <size_t>got
+                if w.in_left == 0 and api.SSL_pending(self.ssl) == 0:
                     break
-                total += got
-                if not (self.incoming.pending or self.session.pending()):
-                    break
-            return total
-        except WantRead:
-            return total if total else -1
-        except ZeroReturn:
-            self.ended = True
-            return total
+                continue
+            got = api.SSL_get_error(self.ssl, got)
+            if got == FL_SSL_ZERO_RETURN:
+                self.ended = True           # told by the next call when plaintext came before it
+                w.in_left = 0
+            elif got != FL_SSL_WANT_READ:
+                api.ERR_clear_error()
+                self.state = TLS_BROKEN
+                w.in_left = 0
+                w.current = NULL
+                return <ssize_t>total if total else IO_ERROR
+            break
+        w.current = NULL
+        if total:
+            return <ssize_t>total
+        return IO_EOF if self.ended else IO_AGAIN
 
     cdef int _handshake(self, Stream s) noexcept:
         """1 = finished, 0 = more is needed, -1 = it failed (an alert has been sent where there is one)."""
-        cdef int result = -1
+        cdef fl_wire* w = <fl_wire*>s.core.wire
         cdef bytearray early
-        try:
-            try:
-                self.session.do_handshake()
-                result = 1
-            except WantRead:
-                result = 0
-            except Exception:
-                result = -1
-            if self.outgoing.pending and self._send_out(s) == SENT_ERROR:
-                return -1
-            if result == 1:
-                self.state = TLS_ESTABLISHED
-                early, self.early = self.early, None
-                if early is not None and self._encrypt(s, <const char*>early, len(early)) == SENT_ERROR:
-                    return -1
-        except Exception:
+        cdef int result
+        w.current = <void*>self
+        result = api.SSL_do_handshake(self.ssl)
+        w.current = NULL
+        if result != 1:
+            result = 0 if api.SSL_get_error(self.ssl, result) == FL_SSL_WANT_READ else -1
+            if result < 0:
+                api.ERR_clear_error()
+        if w.out_len and self._send_out(s) == SENT_ERROR:
             return -1
+        if result == 1:
+            self.state = TLS_ESTABLISHED
+            if self.server is not None:
+                self.server.done(s, self)
+            if self.early is not None:
+                early, self.early = self.early, None
+                if self._encrypt(s, <const char*>early, <size_t>len(early)) == SENT_ERROR:
+                    return -1
         return result
+
+    cdef int establish(self, Stream s) noexcept:
+        cdef Core core = s.core
+        cdef fl_wire* w = <fl_wire*>core.wire
+        cdef ssize_t got
+        cdef int done
+        if self.state == TLS_BROKEN:
+            return -1
+        w.in_left = 0
+        while self.state != TLS_ESTABLISHED:
+            done = self._handshake(s)
+            if done < 0:
+                self.state = TLS_BROKEN
+                return -1
+            if done > 0:
+                break
+            got = s.receive_raw(core.cbuf, CIPHER_SIZE)
+            if got <= 0:
+                return 0 if got == IO_AGAIN else -1
+            w.in_ = core.cbuf
+            w.in_left = <size_t>got
+        if w.in_left:
+            if not self._keep(core):
+                return -1
+            s.stream_flags |= STREAM_READABLE
+        return 1
 
     cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept:
         cdef int sent = SENT_ALL
-        try:
-            if self.state == TLS_HANDSHAKE:
+        if self.state < TLS_ESTABLISHED:
+            try:
                 if self.early is None:
                     self.early = bytearray()
                 self.early += a[:an]
                 if bn:
                     self.early += b[:bn]
-                return SENT_PENDING
-            if self.state == TLS_BROKEN:
+            except Exception:
                 return SENT_ERROR
-            if an and bn and an + bn <= JOIN_BELOW:
-                # `a` is the head in obuf, which has room behind it.
-                if a == s.core.obuf and an + bn <= HEAD_OUT:
-                    memcpy(s.core.obuf + an, b, bn)
-                    return self._encrypt(s, a, an + bn)
-            if an:
-                sent = self._encrypt(s, a, an)
-            if bn and sent != SENT_ERROR:
-                sent = self._encrypt(s, b, bn)
-            return sent
-        except Exception:
-            self.state = TLS_BROKEN
+            return SENT_PENDING
+        if self.state == TLS_BROKEN:
             return SENT_ERROR
+        if an and bn and an + bn <= JOIN_BELOW:
+            # `a` is the head in obuf, which has room behind it.
+            if a == s.core.obuf and an + bn <= HEAD_OUT:
+                memcpy(s.core.obuf + an, b, bn)
+                return self._encrypt(s, a, an + bn)
+        if an:
+            sent = self._encrypt(s, a, an)
+        if bn and sent != SENT_ERROR:
+            sent = self._encrypt(s, b, bn)
+        return sent
 
-    cdef int _encrypt(self, Stream s, const char* p, size_t n) except? -1:
-        cdef size_t done = 0
-        cdef size_t batch = 0
-        cdef ssize_t took
+    cdef int _encrypt(self, Stream s, const char* p, size_t n) noexcept:
+        cdef size_t piece
         cdef int sent = SENT_ALL
-        while done < n:
-            # A record of up to 16 KB a call.
-            took = self.session.write(PyMemoryView_FromMemory(<char*>p + done, n - done, PyBUF_READ))
-            done += <size_t>took
-            batch += <size_t>took
-            if batch >= SEND_BATCH or done == n:
-                sent = self._send_out(s)
-                if sent == SENT_ERROR:
-                    return sent
-                batch = 0
+        while n:
+            piece = n if n < SEND_BATCH else SEND_BATCH
+            # Never short: the wire takes all, and partial writes are off.
+            if api.SSL_write(self.ssl, p, <int>piece) <= 0:
+                api.ERR_clear_error()
+                self.state = TLS_BROKEN
+                (<fl_wire*>s.core.wire).out_len = 0
+                return SENT_ERROR
+            sent = self._send_out(s)
+            if sent == SENT_ERROR:
+                return sent
+            p += piece
+            n -= piece
         return sent
 
     cdef int _send_out(self, Stream s) noexcept:
-        cdef bytes wire
-        try:
-            wire = self.outgoing.read()
-        except Exception:
-            return SENT_ERROR
-        return s.transmit_raw(PyBytes_AS_STRING(wire), <size_t>PyBytes_GET_SIZE(wire), NULL, 0)
+        cdef fl_wire* w = <fl_wire*>s.core.wire
+        cdef size_t n = w.out_len
+        w.out_len = 0
+        return s.transmit_raw(w.out, n, NULL, 0)
 
     cdef void end(self, Stream s) noexcept:
         if self.state != TLS_ESTABLISHED:
             return
         self.state = TLS_BROKEN
-        try:
-            try:
-                self.session.shutdown()
-            except Exception:
-                pass                    # the peer's own close_notify is not waited for
-            if self.outgoing.pending:
-                self._send_out(s)
-        except Exception:
-            pass
-
-    cdef bint ready(self) noexcept:
-        return self.state != TLS_HANDSHAKE
+        # The peer's own close_notify is not waited for.
+        if api.SSL_shutdown(self.ssl) < 0:
+            api.ERR_clear_error()
+        if (<fl_wire*>s.core.wire).out_len:
+            self._send_out(s)
 
     cdef object version(self):
-        """Protocol version such as 'TLSv1.3', None before the handshake."""
-        return self.session.version()
+        return (<bytes>api.SSL_get_version(self.ssl)).decode()
+
+    cdef object cipher(self):
+        return (<bytes>api.SSL_CIPHER_get_name(api.SSL_get_current_cipher(self.ssl))).decode()
+
+    cdef object server_name(self):
+        cdef const char* name = api.SSL_get_servername(self.ssl, 0)
+        return None if name == NULL else (<bytes>name).decode("ascii", "replace")
+
+    cdef bytes peer_certificate(self):
+        cdef X509* found = api.SSL_get1_peer_certificate(self.ssl)
+        cdef unsigned char* p
+        cdef bytes der
+        cdef int n
+        if found == NULL:
+            return b""
+        try:
+            n = api.i2d_X509(found, NULL)
+            der = PyBytes_FromStringAndSize(NULL, n)
+            p = <unsigned char*>PyBytes_AS_STRING(der)
+            api.i2d_X509(found, &p)
+            return der
+        finally:
+            api.X509_free(found)
+
+    cdef bint resumed(self) noexcept:
+        return api.SSL_session_reused(self.ssl) == 1
 
 
 cdef bint tls_prepare(Core core) noexcept:
+    global api
     if core.cbuf == NULL:
         core.cbuf = <char*>malloc(CIPHER_SIZE)
         if core.cbuf == NULL:
             return False
         core.rview = PyMemoryView_FromMemory(core.rbuf, READ_SIZE, PyBUF_WRITE)
+    if core.wire == NULL:
+        api = libssl()
+        if api != NULL:
+            core.wire = wire_new()
+            if core.wire == NULL:
+                return False
     return True
 
 
-cdef Tls tls_accept(Core core, object context):
+cdef TlsLayer tls_accept(Core core, TlsServer server):
     cdef Tls t
+    if server.pointer == NULL:
+        return portable_accept(server)
+    t = Tls.__new__(Tls)
+    t.server = server
+    t.ssl = ssl_over(server.pointer, <fl_wire*>core.wire, True)
+    return t if t.ssl != NULL else None
+
+
+cdef TlsLayer tls_connect(Core core, TlsClient client):
+    cdef Tls t
+    cdef bytes name
+    if client.pointer == NULL:
+        return portable_connect(client)
+    t = Tls.__new__(Tls)
+    t.client = client
+    t.state = TLS_HANDSHAKE
+    t.ssl = ssl_over(client.pointer, <fl_wire*>core.wire, False)
+    if t.ssl == NULL:
+        return None
+    if client.name:
+        name = client.name.encode()
+        if client.is_address:
+            if client.verify_name:
+                api.X509_VERIFY_PARAM_set1_ip_asc(api.SSL_get0_param(t.ssl), name)
+        else:
+            api.SSL_ctrl(t.ssl, FL_CTRL_HOSTNAME, 0, <void*><char*>name)
+            if client.verify_name:
+                api.SSL_set1_host(t.ssl, name)
+    if client.session != NULL and api.SSL_SESSION_is_resumable(client.session):
+        api.SSL_set_session(t.ssl, client.session)
+    return t
+
+
+cdef void tls_tickets(Core core, object keys) noexcept:
+    cdef fl_wire* w = <fl_wire*>core.wire
+    cdef bytes key
+    if w == NULL:
+        return
     try:
-        t = Tls.__new__(Tls)
-        t.incoming = MemoryBIO()
-        t.outgoing = MemoryBIO()
-        # The C-level object without ssl.SSLObject around it: one call less a read or write, and less memory.
-        t.session = context._wrap_bio(t.incoming, t.outgoing, server_side=True)
-        return t
+        w.tickets.count = 0
+        for key in keys[:FL_TICKET_KEYS]:
+            if len(key) == FL_TICKET_KEY:
+                memcpy(w.tickets.keys[w.tickets.count], PyBytes_AS_STRING(key), FL_TICKET_KEY)
+                w.tickets.count += 1
     except Exception:
-        return None                     # out of memory
+        pass

@@ -45,6 +45,7 @@ cdef class Action:
         RequestPlan request_plan
         ResponsePlan response_plan
         RateLimits limits           # None = unlimited
+        Action secure               # of requests that came over TLS; None = this one
 
 cdef class Frontend:
     cdef:

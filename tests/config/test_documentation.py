@@ -14,7 +14,7 @@ from .samples import ROOT, texts
 
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
 SCHEMA = json_schema()
-UNEXPLAINED = {"Listen", "Tls"}  # shown by example
+UNEXPLAINED = {"Listen"}  # shown by example
 
 
 def row(key: str, field: dict[str, Any], needed: bool) -> str:

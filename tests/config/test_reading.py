@@ -195,6 +195,7 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         rate_limits.exempt = "10.0.0.0/8"
         rate_limits.dry_run = true
         redirect_https = true
+        hsts = "10d"
         abort_on_close = false
         max_connections = 9
         explain = "10.1.0.0/16"

@@ -1,0 +1,59 @@
+# What TLS connections of one listener, or to one server, have in common.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from fastlb.engine.core cimport Core
+from fastlb.engine.libssl cimport SSL, SSL_CTX, SSL_SESSION
+from fastlb.engine.reactor cimport EventHandler
+from fastlb.engine.stream cimport Layer, Stream
+
+cdef enum TlsState:
+    TLS_START = 0               # nothing has come from the peer
+    TLS_WAITING                 # the first message has come, and waits for its turn
+    TLS_HANDSHAKE
+    TLS_ESTABLISHED
+    TLS_BROKEN
+
+cdef class TlsLayer(Layer):
+    cdef:
+        TlsServer server        # None on a connection to a server
+        TlsClient client        # None on an accepted connection
+        uint8_t state           # TlsState
+        bint ended              # the peer's close_notify has come
+    # Facts of an established connection, for people; cold.
+    cdef object version(self)
+    cdef object cipher(self)
+    cdef object server_name(self)
+    # The peer's certificate (DER), b'' = it showed none.
+    cdef bytes peer_certificate(self)
+    cdef bint resumed(self) noexcept
+
+cdef class TlsServer(EventHandler):
+    cdef:
+        readonly object context     # ssl.SSLContext, for clients whose name no certificate covers
+        SSL_CTX* pointer            # of it; NULL = the portable layer
+        dict names                  # lower-case server name, '*.' kept -> ssl.SSLContext
+        bint strict                 # a name that no certificate covers ends the handshake
+        readonly bint asks          # for client certificates
+        uint32_t handshake_ms       # 0 = the frontend's header time holds for the handshake too
+        uint32_t head_ms            # after it; 0 = unlimited
+        uint64_t gap_us             # between two handshakes of a worker; 0 = unlimited
+        uint64_t next_us
+        object waiting              # deque of streams whose handshake waits
+        bint armed                  # a deadline is set, and a reference held for it
+    # Whether a handshake may begin now; else it waits, and its stream is deferred when its turn comes.
+    cdef bint admit(self, Stream s, TlsLayer layer) noexcept
+    # A handshake is done.
+    cdef void done(self, Stream s, TlsLayer layer) noexcept
+    cdef int _may(self, Core core) noexcept
+    cdef void _wait(self, Core core, int pace) noexcept
+    cdef void _pump(self) noexcept
+    cdef object choose(self, object name)
+
+cdef class TlsClient:
+    cdef:
+        readonly object context     # ssl.SSLContext
+        SSL_CTX* pointer
+        readonly str name           # SNI and what the certificate must be for; '' = neither
+        bint verify_name
+        bint is_address
+        SSL_SESSION* session        # of the last connection, to be resumed; NULL = none
+    cdef void keep(self, SSL_SESSION* session) noexcept

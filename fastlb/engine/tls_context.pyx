@@ -1,0 +1,264 @@
+"""What TLS connections of one listener, or to one server, have in common: certificates, names, sessions, pace.
+
+The ssl.SSLContext objects come from the control layer. A server's handshakes begin at a bounded pace: a few a batch, so
+that a flood of them costs established connections little, and at most so many a second where a limit is set. What is
+over waits in order, and is dropped when its client leaves or its deadline passes.
+"""
+
+import collections
+
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from fastlb.engine.libssl cimport (
+    FL_AD_UNRECOGNIZED_NAME, FL_CTRL_GROUPS_LIST, FL_CTRL_SERVERNAME_ARG, FL_CTRL_SERVERNAME_CB,
+    FL_CTRL_SESS_CACHE_MODE, FL_CTRL_SESS_CACHE_SIZE, FL_SESS_CACHE_CLIENT, FL_SESS_CACHE_NO_INTERNAL,
+    FL_SESS_CACHE_SERVER, FL_TLSEXT_FATAL, FL_TLSEXT_NOACK, FL_TLSEXT_OK, fl_wire, libssl, pointer_of,
+    share_tickets)
+from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.stream cimport STREAM_CLOSED, STREAM_READABLE
+
+cdef enum:
+    PACE_NOW
+    PACE_NEXT_BATCH
+    PACE_LATER
+
+cdef enum:
+    BATCH = 4                   # handshakes begun between two looks at established connections
+    BURST = 8                   # handshakes that a rate lets through at once
+    CACHED = 1024               # sessions a worker keeps for clients that know no tickets
+
+
+cdef class TlsLayer(Layer):
+    """TLS of one connection; tls.pyx and tls_portable.pyx are the two kinds."""
+
+    cdef bint ready(self) noexcept:
+        return self.state >= TLS_ESTABLISHED
+
+    cdef object version(self):
+        return None
+
+    cdef object cipher(self):
+        return None
+
+    cdef object server_name(self):
+        return None
+
+    cdef bytes peer_certificate(self):
+        return b""
+
+    cdef bint resumed(self) noexcept:
+        return False
+
+
+cdef class TlsServer(EventHandler):
+    """The TLS of one listener. It has no descriptor: it lives by deferral and by its deadline."""
+
+    def __init__(self, context not None, dict names=None, *, bint strict=False, bint asks=False, double handshake=0,
+                 double head=0, double rate=0, bytes group=b""):
+        """`names`: server name, '*.' for one label, to ssl.SSLContext. `rate`: handshakes a second of this worker.
+
+        `handshake`, and `head` after it: seconds, 0 = the listener's own for both. `group`: sessions made here are
+        resumed by listeners of the same group alone; to be
+        different wherever other clients are let in (RFC 5246 section 7.4.1.2, SSL_CTX_set_session_id_context(3)).
+        """
+        self.fd = -1
+        self.context = context
+        self.names = {name.encode(): one for name, one in (names or {}).items()}
+        self.strict = strict
+        self.asks = asks
+        self.handshake_ms = <uint32_t>min(handshake * 1000, 0x7fffffff)
+        self.head_ms = <uint32_t>min(head * 1000, 0x7fffffff)
+        self.gap_us = <uint64_t>(1000000 / rate) if rate > 0 else 0
+        self.waiting = collections.deque()
+        cdef const unsigned char* identity = group
+        cdef SSL_CTX* pointer
+        if libssl() == NULL:
+            if self.names or strict:
+                context.sni_callback = self._chosen
+            return
+        self.pointer = pointer_of(context)
+        for one in {id(c): c for c in (context, *self.names.values())}.values():
+            pointer = pointer_of(one)
+            share_tickets(pointer)
+            libssl().SSL_CTX_ctrl(pointer, FL_CTRL_SESS_CACHE_MODE, FL_SESS_CACHE_SERVER, NULL)
+            libssl().SSL_CTX_ctrl(pointer, FL_CTRL_SESS_CACHE_SIZE, CACHED, NULL)
+            if group:
+                libssl().SSL_CTX_set_session_id_context(pointer, identity, min(len(group), 32))
+        if self.names or strict:
+            libssl().SSL_CTX_callback_ctrl(self.pointer, FL_CTRL_SERVERNAME_CB, <void (*)() noexcept>_server_name)
+            libssl().SSL_CTX_ctrl(self.pointer, FL_CTRL_SERVERNAME_ARG, 0, <void*>self)
+
+    cdef object choose(self, object name):
+        """The context for a server name (bytes as the client sent them); None when no certificate covers it."""
+        cdef object found
+        name = name.lower().rstrip(b".")
+        found = self.names.get(name)
+        return found if found is not None else self.names.get(b"*." + name.partition(b".")[2])
+
+    def _chosen(self, connection, name, _context):
+        found = self.choose(name.encode("ascii", "replace")) if name else None
+        if found is not None:
+            connection.context = found
+        elif self.strict:
+            return FL_AD_UNRECOGNIZED_NAME
+        return None
+
+    # --- pace
+
+    cdef int _may(self, Core core) noexcept:
+        cdef uint64_t now = core.reactor.now_us
+        if core.handshake_batch != core.reactor.batches:
+            core.handshake_batch = core.reactor.batches
+            core.handshakes = 0
+        if core.handshakes >= BATCH:
+            return PACE_NEXT_BATCH
+        if self.gap_us:
+            if self.next_us > now + BURST * self.gap_us:
+                return PACE_LATER
+            self.next_us = (self.next_us if self.next_us > now else now) + self.gap_us
+        core.handshakes += 1
+        return PACE_NOW
+
+    cdef void _wait(self, Core core, int pace) noexcept:
+        if pace == PACE_NEXT_BATCH:
+            core.reactor.defer(self)
+        elif not self.armed:
+            # The wheel holds no reference, and a reload may replace the listener's TLS meanwhile.
+            self.armed = True
+            Py_INCREF(self)
+            set_deadline(core.reactor, self, (self.next_us - BURST * self.gap_us) // 1000 + 1)
+
+    cdef bint admit(self, Stream s, TlsLayer layer) noexcept:
+        cdef int pace
+        try:
+            if not self.waiting:
+                pace = self._may(s.core)
+                if pace == PACE_NOW:
+                    return True
+                self._wait(s.core, pace)
+            self.waiting.append(s)
+            return False
+        except Exception:
+            return True                 # no memory for the queue
+
+    cdef void done(self, Stream s, TlsLayer layer) noexcept:
+        if self.handshake_ms:
+            if self.head_ms:
+                set_deadline(s.core.reactor, s, s.core.reactor.now_ms + self.head_ms)
+            else:
+                clear_deadline(s)
+
+    cdef void _pump(self) noexcept:
+        cdef Stream s
+        cdef Core core
+        cdef TlsLayer layer
+        cdef int pace
+        try:
+            while self.waiting:
+                s = self.waiting[0]
+                core = s.core
+                if not s.stream_flags & STREAM_CLOSED:
+                    pace = self._may(core)
+                    if pace != PACE_NOW:
+                        self._wait(core, pace)
+                        return
+                    layer = <TlsLayer>s.layer
+                    layer.state = TLS_HANDSHAKE
+                    s.stream_flags |= STREAM_READABLE
+                    core.reactor.defer(s)
+                self.waiting.popleft()
+        except Exception:
+            pass
+
+    cdef void on_deferred(self) noexcept:
+        if not self.armed:
+            self._pump()
+
+    cdef void on_timer(self) noexcept:
+        self.armed = False
+        self._pump()
+        Py_DECREF(self)                 # the caller's own reference lasts through the call
+
+
+cdef int _server_name(void* s, int* alert, void* server) noexcept:
+    """libssl's servername callback: switches to the certificate for the name that the client asks for."""
+    cdef const char* name = libssl().SSL_get_servername(<SSL*>s, 0)
+    cdef TlsServer self = <TlsServer>server
+    try:
+        if name != NULL:
+            found = self.choose(<bytes>name)
+            if found is not None:
+                if found is not self.context:
+                    libssl().SSL_set_SSL_CTX(<SSL*>s, pointer_of(found))
+                return FL_TLSEXT_OK
+        if self.strict:
+            alert[0] = FL_AD_UNRECOGNIZED_NAME
+            return FL_TLSEXT_FATAL
+        return FL_TLSEXT_NOACK
+    except Exception:
+        return FL_TLSEXT_FATAL
+
+
+cdef class TlsClient:
+    """The TLS of connections to one server, and its last session."""
+
+    def __init__(self, context not None, str name="", *, bint verify_name=True, bint is_address=False):
+        """`name` is sent as the server name and must be in the certificate; an address is only checked."""
+        self.context = context
+        self.name = name
+        self.verify_name = verify_name
+        self.is_address = is_address
+        if libssl() == NULL:
+            return
+        self.pointer = pointer_of(context)
+        libssl().SSL_CTX_ctrl(self.pointer, FL_CTRL_SESS_CACHE_MODE, FL_SESS_CACHE_CLIENT | FL_SESS_CACHE_NO_INTERNAL,
+                              NULL)
+        libssl().SSL_CTX_sess_set_new_cb(self.pointer, _new_session)
+
+    def __dealloc__(self):
+        if self.session != NULL:
+            libssl().SSL_SESSION_free(self.session)
+
+    cdef void keep(self, SSL_SESSION* session) noexcept:
+        """Takes over the reference."""
+        if self.session != NULL:
+            libssl().SSL_SESSION_free(self.session)
+        self.session = session
+
+
+cdef int _new_session(SSL* s, SSL_SESSION* session) noexcept:
+    cdef fl_wire* w = <fl_wire*>libssl().SSL_get_ex_data(s, 0)
+    if w == NULL or w.current == NULL or (<TlsLayer>w.current).client is None:
+        return 0
+    (<TlsLayer>w.current).client.keep(session)
+    return 1
+
+
+def set_groups(context, str groups):
+    """Curves and other groups of the key exchange, best first, as 'X25519:P-256'; False when libssl refuses them."""
+    cdef bytes text = groups.encode()
+    if libssl() == NULL:
+        return len(groups.split(":")) == 1 and _one_curve(context, groups)
+    return libssl().SSL_CTX_ctrl(pointer_of(context), FL_CTRL_GROUPS_LIST, 0, <void*><char*>text) == 1
+
+
+def _one_curve(context, groups):
+    try:
+        context.set_ecdh_curve({"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}.get(groups, groups))
+    except ValueError:
+        return False
+    return True
+
+
+def set_ciphersuites(context, str suites):
+    """Cipher suites of TLS 1.3, best first, as 'TLS_AES_128_GCM_SHA256:…'; False when libssl refuses them."""
+    cdef bytes text = suites.encode()
+    return libssl() != NULL and libssl().SSL_CTX_set_ciphersuites(pointer_of(context), text) == 1
+
+
+def set_depth(context, int depth):
+    """How many intermediate certificates a peer's chain may have; false where that cannot be set."""
+    if libssl() == NULL:
+        return False
+    libssl().SSL_CTX_set_verify_depth(pointer_of(context), depth)
+    return True
