@@ -73,7 +73,7 @@ class Tls:
     ciphersuites: tuple[str, ...] = ()  # of TLS 1.3, best first; () = OpenSSL's
     curves: tuple[str, ...] = ()  # of the key exchange, best first; () = OpenSSL's
     alpn: tuple[str, ...] = ("http/1.1",)
-    handshake_timeout: float = 10.0  # seconds; 0 = the frontend's `header` holds for handshake and head together
+    handshake_timeout: float = 10.0  # seconds, and never more than `header`; 0 = `header` is for both together
     handshake_rate: float = 0.0  # begun a second, over all workers; what is over waits; 0 = unlimited
     client_auth: str = "none"  # none | optional | required
     client_ca: str = ""  # file of authorities whose client certificates are good

@@ -84,7 +84,9 @@ class TlsTable(Table):
     curves: list[Curve] = option(list, "Curves of the key exchange, best first. Empty = X25519, P-256 and others.")
     alpn: list[Protocol] = option(lambda: list(_TLS.alpn), "Protocols offered by ALPN.", shown=["http/1.1"])
     handshake_timeout: Duration = option(
-        _TLS.handshake_timeout, "For the handshake. 0 = the frontend's header timeout holds for both.", shown="10s"
+        _TLS.handshake_timeout,
+        "For the handshake, and never more than the frontend's header; 0 = header is for both.",
+        shown="10s",
     )
     handshake_rate: Pace = option(
         _TLS.handshake_rate, "Handshakes begun, as in 500/s, over all workers; what is over waits.", shown=0

@@ -14,9 +14,9 @@ cdef class ListenerBase(EventHandler):
         TlsServer tls           # None = plain
     # A connection was closed: accepting may go on.
     cdef void room(self) noexcept
-    # Milliseconds for the first thing that a client has to do: the handshake where that has a deadline of its own, else
-    # the request head. 0 = unlimited.
+    # Milliseconds for the first thing that a client has to do, the handshake or the request head. 0 = unlimited.
     cdef inline uint32_t first_wait(self) noexcept:
-        if self.tls is not None and self.tls.handshake_ms:
-            return self.tls.handshake_ms
-        return self.front.header_ms
+        cdef uint32_t ms = self.front.header_ms
+        if self.tls is not None and self.tls.handshake_ms and (ms == 0 or self.tls.handshake_ms < ms):
+            ms = self.tls.handshake_ms
+        return ms
