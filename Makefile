@@ -13,7 +13,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 # Arguments for what is run: make test ARGS="tests/http -x"
 ARGS ?=
 # What the sanitizer build is for: code that touches memory by hand
-ASAN_TESTS ?= $(wildcard tests/_core tests/http tests/fuzz tests/balance tests/engine)
+ASAN_TESTS ?= $(wildcard tests/core tests/http tests/fuzz tests/balance tests/engine \
+	tests/e2e/test_bodies.py tests/e2e/test_tunnel.py tests/e2e/test_keepalive.py tests/e2e/test_failures.py)
 # A sanitizer or debug run takes its time
 SLOW_PYTEST := -m "not slow" --timeout=600
 # Processes of a whole run. Most tests wait for something, so there may be more of them than cores.
@@ -127,6 +128,13 @@ asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser
 	   ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=0 \
 	   UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	   $(PY) -m pytest $(SLOW_PYTEST) $(if $(ARGS),$(ARGS),tests/test_build.py $(ASAN_TESTS))
+
+.PHONY: bench-cost
+bench-cost: build  ## what access log, counters and histograms cost a request: this build beside one that leaves them out
+	$(call copy_to,uncounted)
+	cd build/uncounted && FASTLB_COUNT=0 $(PY) setup.py --quiet build_ext --inplace
+	$(PY) -m benchmarks.compare --proxies fastlb --checkout uncounted=build/uncounted --silent uncounted \
+		--only keepalive,close $(ARGS)
 
 .PHONY: clean
 clean:  ## removes all that was made, the environment too

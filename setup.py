@@ -5,6 +5,7 @@ FASTLB_DEBUG=1       assertions and live-object counters
 FASTLB_SANITIZE=...  compiler sanitizers, e.g. address,undefined
 FASTLB_ANNOTATE=1    writes the annotated C as HTML beside the translated C under build/
 FASTLB_COVERAGE=1    line tracing for coverage
+FASTLB_COUNT=0       leaves out what is counted at the end of a request; only to measure what the counting costs
 FASTLB_ONLY=a,b      builds only modules of these packages ("-" builds none)
 FASTLB_CACHE=DIR     keeps translated C in DIR and takes it from there when nothing it was made from changed
 FASTLB_JOBS=N        compilers run side by side, 2 unless told
@@ -40,6 +41,8 @@ JOBS = int(os.environ.get("FASTLB_JOBS", "2"))
 CFLAGS = ["-std=gnu11", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-Wno-unused-variable"]
 LDFLAGS: list[str] = []
 MACROS: list[tuple[str, str | None]] = [("FASTLB_DEBUG", "1" if DEBUG else "0")]
+if os.environ.get("FASTLB_COUNT") == "0":
+    MACROS += [("FASTLB_COUNT", "0")]
 if DEBUG or SANITIZE:
     # setuptools puts the flags that Python itself was built with first: undo what would weaken the checks
     CFLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", "-UNDEBUG", "-U_FORTIFY_SOURCE"]

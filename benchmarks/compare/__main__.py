@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
         metavar="NAME=DIR",
         help="another built checkout of fastlb, compared too under this name; may be repeated",
     )
+    parser.add_argument("--silent", action="append", default=[], metavar="NAME", help="a checkout without access log")
     parser.add_argument("--idle", type=int, default=5000, help="idle connections (default 5000)")
     parser.add_argument("--no-log", action="store_true", help="without access logs")
     parser.add_argument("--proxy-core", type=int, help="core of the proxy (default: the last one)")
@@ -60,7 +61,7 @@ def choose(options: argparse.Namespace, setup: Setup) -> list[Proxy]:
         name, _, folder = pair.partition("=")
         if not (Path(folder) / "fastlb").is_dir():
             raise SystemExit(f"--checkout {pair}: {folder or 'nothing'} is no checkout of fastlb")
-        chosen.append(Fastlb(setup, name, Path(folder).resolve()))
+        chosen.append(Fastlb(setup, name, Path(folder).resolve(), log=name not in options.silent))
     return chosen
 
 

@@ -253,13 +253,14 @@ class Fastlb(Proxy):
 
     suffix = ".toml"
 
-    def __init__(self, setup: Setup, name: str, checkout: Path) -> None:
+    def __init__(self, setup: Setup, name: str, checkout: Path, log: bool = True) -> None:
         super().__init__(setup)
         self.name = name
         self._checkout = checkout
+        self._log = log and setup.log
 
     def configuration(self) -> str:
-        access = str(self.access_log) if self.setup.log else "off"
+        access = str(self.access_log) if self._log else "off"
         servers = "".join(
             f'  [[backends.origin.servers]]\n  name = "s{i}"\n  address = "127.0.0.1:{port}"\n'
             for i, port in enumerate(self.setup.origins, 1)

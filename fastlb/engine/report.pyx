@@ -16,6 +16,9 @@ from fastlb.http.put cimport put_number, put_text
 cdef extern from *:
     """
     #include <string.h>
+    #ifndef FASTLB_COUNT
+    #define FASTLB_COUNT 1
+    #endif
     /* Where the empty line of a head begins: behind the last field's CRLF. */
     static const char* fl_head_end(const char* h, size_t n) {
         const char* p = (const char*)memmem(h, n, "\\r\\n\\r\\n", 4);
@@ -23,6 +26,7 @@ cdef extern from *:
     }
     """
     const char* fl_head_end(const char* h, size_t n) noexcept nogil
+    const int FASTLB_COUNT
 
 cdef enum:
     EXPLAIN_ROOM = 2560         # five texts of 200 characters, each perhaps escaped, and the rest
@@ -33,6 +37,8 @@ cdef inline int32_t milliseconds(uint64_t later, uint64_t earlier) noexcept:
 
 
 cdef inline void count(uint64_t* c, Exchange e, int by_class, uint64_t total) noexcept:
+    if not FASTLB_COUNT:
+        return
     c[COUNT_REQUESTS] += 1
     c[COUNT_BYTES_IN] += e.bytes_in
     c[COUNT_BYTES_OUT] += e.bytes_out
