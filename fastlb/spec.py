@@ -224,6 +224,19 @@ class Hsts:
 
 
 @dataclass(frozen=True, slots=True)
+class Udp:
+    """Of a frontend of mode udp: what makes a flow, and what ends it (nginx: proxy_requests, proxy_responses)."""
+
+    flow: str = "tuple"  # tuple | source | packet
+    idle: float = 60.0  # seconds without a datagram, 0 = never
+    requests: int = 0  # datagrams of the client; 0 = unlimited
+    responses: int = -1  # that answer each one of the client; -1 = unknown
+    max_flows: int = 65536  # of a worker
+    overflow: str = "evict"  # evict | refuse
+    amplification: int = 0  # bytes to the client for each of its own; 0 = unlimited
+
+
+@dataclass(frozen=True, slots=True)
 class Frontend:
     """What listens, and where its requests go."""
 
@@ -240,6 +253,7 @@ class Frontend:
     explain: tuple[str, ...] = ()  # networks whose clients get X-Fastlb-Explain, CIDR
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    udp: Udp = field(default_factory=Udp)
     forwarded: Forwarded = field(default_factory=Forwarded)
     request_headers: HeaderRules = field(default_factory=HeaderRules)
     response_headers: HeaderRules = field(default_factory=HeaderRules)
@@ -269,7 +283,7 @@ class CheckTls:
 class HealthCheck:
     """Active check, run by the supervisor once for all workers."""
 
-    type: str = "http"  # http | tcp | exec | python:MODULE:FUNCTION
+    type: str = "http"  # http | tcp | udp | exec | python:MODULE:FUNCTION
     path: str = "/"
     method: str = "GET"
     host: str = ""
@@ -283,8 +297,8 @@ class HealthCheck:
     body: str = ""  # http: text that the body must hold
     body_regex: str = ""  # http: pattern found in the body
     tls: CheckTls | None = None  # http, tcp
-    send: str = ""  # tcp
-    receive: str = ""  # tcp: text that the answer must hold
+    send: str = ""  # tcp, udp; "hex:…" for udp
+    receive: str = ""  # tcp, udp: text that the answer must hold
     command: tuple[str, ...] = ()  # exec
     address: str = ""  # literal; '' = the server's
     down_interval: float = 0.0  # while it is down; 0 = interval

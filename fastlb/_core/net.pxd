@@ -77,6 +77,7 @@ cdef extern from "<netinet/in.h>" nogil:
         sa_family_t sin6_family
         uint16_t sin6_port
         in6_addr sin6_addr
+        uint32_t sin6_scope_id
     enum:
         IPPROTO_TCP
     uint16_t ntohs(uint16_t)

@@ -13,6 +13,7 @@ from fastlb.spec import Address
 
 from .certificates import certificates
 from .checks_resilience import circuit_breaker
+from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
 from .layer4 import layer4
 from .model import Config
@@ -23,14 +24,13 @@ from .paths import Path, dotted
 from .shadow import swallowed
 from .structure import Finding, Structure, value_at
 from .suggest import Invalid, listed, nearest
-from .support import unsupported
 from .syntax import HASH_KEYS, METHODS, host_header
 
 _ACTIONS = ("backend", "redirect", "respond")
 # Keys of a health check that are not for every type
 _CHECK_KEYS = {
     **dict.fromkeys(("path", "method", "host", "expect", "headers", "body", "body_regex"), ("http",)),
-    **dict.fromkeys(("send", "receive"), ("tcp",)),
+    **dict.fromkeys(("send", "receive"), ("tcp", "udp")),
     "tls": ("http", "tcp"),
     "command": ("exec",),
 }
@@ -48,7 +48,6 @@ def check(structure: Structure) -> list[Finding]:
         *certificates(structure.model),
         *checker.admin(),
         *layer4(structure.model, checker.wrote),
-        *unsupported(structure.model),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
 
@@ -93,6 +92,7 @@ class _Checker:
                 yield self._needed((*path, "listen"), "a frontend has at least one address to listen on")
             yield from self._reference((*path, "backend"), frontend.backend, frontend.mode)
             yield from _rule_checks(path, frontend.request_headers, frontend.response_headers)
+            yield from udp_frontend(path, frontend, self.wrote)
             for index, route in enumerate(frontend.routes):
                 yield from self._route((*path, "routes", index), route, frontend)
             yield from self._shadowed(path, frontend)
@@ -167,6 +167,7 @@ class _Checker:
             yield from self._balance((*path, "balance"), backend)
             yield from _ignored((*path, "balance"), backend)
             yield from _server_checks((*path, "servers"), backend)
+            yield from udp_backend(path, backend, self.wrote)
             yield from self._health_check((*path, "health_check"), backend)
             if backend.agent_check is not None:
                 yield from _more_than_none((*path, "agent_check"), backend.agent_check)
@@ -228,16 +229,16 @@ class _Checker:
     # listeners of all frontends and of the admin interface
 
     def listeners(self) -> Iterator[Finding]:
-        seen: list[tuple[Address, Path]] = []
-        for address, path in self._addresses():
-            for other, first in seen:
-                if _same_listener(address, other):
+        seen: list[tuple[Address, bool, Path]] = []
+        for address, datagrams, path in self._addresses():
+            for other, others, first in seen:
+                if datagrams is others and _same_listener(address, other):
                     place = dotted(self._structure.original(first))
                     what = "is already listened on" if address == other else f"overlaps {other}"
                     yield Finding(path, f"{what} by {place}" if address == other else f"{what} of {place}")
                     break
             else:
-                seen.append((address, path))
+                seen.append((address, datagrams, path))
 
     def admin(self) -> Iterator[Finding]:
         admin = self._config.admin
@@ -253,12 +254,13 @@ class _Checker:
                 if getattr(admin, key):
                     yield Finding(("admin", key), "has no effect without admin.listen", warning=True)
 
-    def _addresses(self) -> Iterator[tuple[Address, Path]]:
+    def _addresses(self) -> Iterator[tuple[Address, bool, Path]]:
+        """What is listened on, and whether for datagrams: TCP and UDP have their ports each."""
         for name, frontend in self._config.frontends.items():
             for index, listener in enumerate(frontend.listen):
-                yield listener.address, ("frontends", name, "listen", index, "address")
+                yield listener.address, frontend.mode == "udp", ("frontends", name, "listen", index, "address")
         if self._config.admin.listen is not None:
-            yield self._config.admin.listen, ("admin", "listen")
+            yield self._config.admin.listen, False, ("admin", "listen")
 
 
 def _same_listener(one: Address, other: Address) -> bool:

@@ -108,6 +108,9 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         explain=tuple(table.explain),
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
         limits=spec.Limits(**_overridden(config.limits, table.limits)),
+        udp=spec.Udp(
+            **{**table.udp.model_dump(), "responses": -1 if table.udp.responses is None else table.udp.responses}
+        ),
         forwarded=spec.Forwarded(**forwarded),
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
@@ -246,7 +249,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
 
 def check_type(table: HealthCheckTable, mode: str) -> str:
     """Servers of sessions are checked by connecting, unless something says otherwise."""
-    return "tcp" if mode == "tcp" and not table.model_fields_set & _HTTP_CHECK else table.type
+    return mode if mode in ("tcp", "udp") and not table.model_fields_set & _HTTP_CHECK else table.type
 
 
 def _health_check(table: HealthCheckTable | None, mode: str) -> spec.HealthCheck | None:

@@ -103,7 +103,8 @@ class HealthCheckTable(Table):
 
     type: CheckType = option(
         _CHECK.type,
-        "http: a request; tcp: a connection; exec: a command; python:MODULE:FUNCTION: a coroutine function.",
+        "http: a request; tcp: a connection; udp: a datagram; exec: a command; "
+        "python:MODULE:FUNCTION: a coroutine function.",
     )
     path: CheckPath = option(_CHECK.path, "http: what is requested.")
     method: Method = option(_CHECK.method, "http: the method.")
@@ -122,8 +123,10 @@ class HealthCheckTable(Table):
     body: str = option("", "http: text that the body of the answer must hold.")
     body_regex: Regex = option("", "http: regular expression that must be found in the body of the answer.")
     tls: CheckTls = option(None, "http, tcp: speak TLS to the server; true, or a table.", shown=False)
-    send: str = option("", "tcp: text to send.")
-    receive: str = option("", "tcp: text that the answer must hold.")
+    send: str = option("", "tcp, udp: text to send; udp: also hex:, and bytes in hexadecimal.")
+    receive: str = option(
+        "", "tcp, udp: text that the answer must hold; udp: also hex:. Without it silence is good, an error is not."
+    )
     command: Command = option(list, "exec: program and arguments; exit status 0 is good.")
     address: IpLiteral = option("", "Address to ask; empty = the server's own.")
     down_interval: Duration = option(

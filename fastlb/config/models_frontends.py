@@ -10,6 +10,7 @@ from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
 from .models_tls import Hsts, TlsTable
+from .models_udp import UdpTable
 from .types import (
     Count,
     HeaderName,
@@ -99,6 +100,7 @@ class FrontendTable(Table):
     )
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
     limits: LimitsTable = option(LimitsTable, "Instead of the general ones, key by key.")
+    udp: UdpTable = option(UdpTable, "mode udp: what makes a flow of datagrams, and what ends it.")
     forwarded: ForwardedTable = option(ForwardedTable, "Headers that tell servers about the client.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every request's head.")
     response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every response's head.")

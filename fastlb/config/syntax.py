@@ -254,16 +254,18 @@ def check_path(value: object) -> str:
 
 @verified
 def check_type(value: object) -> str:
-    """http, tcp, exec, or python:MODULE:FUNCTION."""
-    kinds = ("http", "tcp", "exec", "python:MODULE:FUNCTION")
+    """http, tcp, udp, exec, or python:MODULE:FUNCTION."""
+    kinds = ("http", "tcp", "udp", "exec", "python:MODULE:FUNCTION")
     found = text(value, listed(kinds))
-    if found in kinds[:3]:
+    if found in kinds[:4]:
         return found
     if found.startswith("python:"):
         if not re.fullmatch(r"python:[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*", found):
             raise Invalid("must be python:MODULE:FUNCTION, such as python:checks:ready")
         return found
-    raise Invalid(f"must be {listed(kinds)}", nearest(found, kinds[:3], {"https": "http", "connect": "tcp"}))
+    raise Invalid(
+        f"must be {listed(kinds)}", nearest(found, kinds[:4], {"dns": "udp", "https": "http", "connect": "tcp"})
+    )
 
 
 @verified

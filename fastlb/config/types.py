@@ -133,7 +133,9 @@ PathPattern = Annotated[str, PlainValidator(syntax.path_pattern), _text("^/", "/
 PlainPath = Annotated[str, PlainValidator(syntax.plain_path), _text("^/", "/v1")]
 RewrittenPath = Annotated[str, PlainValidator(syntax.rewritten_path), _text("^/", "/index.html")]
 CheckPath = Annotated[str, PlainValidator(syntax.check_path), _text("^/", "/health")]
-CheckType = Annotated[str, PlainValidator(syntax.check_type), _text("", "http", "tcp", "exec", "python:checks:ready")]
+CheckType = Annotated[
+    str, PlainValidator(syntax.check_type), _text("", "http", "tcp", "udp", "exec", "python:checks:ready")
+]
 Regex = Annotated[str, PlainValidator(syntax.regex), _text("", "^ok$")]
 IpLiteral = Annotated[str, PlainValidator(syntax.ip_literal), _text("", "10.0.0.9", "::1")]
 Command = Annotated[

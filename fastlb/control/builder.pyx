@@ -22,6 +22,7 @@ from fastlb.engine.error_log cimport ErrorLog
 from fastlb.engine.client_connection cimport clients_drain, clients_retire
 from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
+from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
@@ -35,9 +36,11 @@ from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
+from fastlb.engine.udp_port cimport UdpIo, UdpPort
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
+from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.rule_order import header_rules, route_name, with_hsts
 from fastlb.engine.connections import client_list
 
@@ -73,6 +76,7 @@ cdef class Engine:
         object ticket_keys      # of TLS sessions
         dict servers            # (backend, address) -> (settings, Server)
         dict captured           # ('request', frontend) and ('response', backend) -> Captured
+        UdpIo udp               # None until there is a frontend of mode udp
         dict listeners          # number of the listening socket -> (frontend name, listen index, Listener)
         object idle_callback
         bint watched            # somebody reads the access log along
@@ -145,7 +149,7 @@ cdef class Engine:
             index = (indices or {}).get(number, index)
             self.listeners[number] = (name, index, listener)
             if name in frontends:
-                (<Listener>listener).replace(frontends[name], contexts.get((name, index), (None, None))[1])
+                (<ListenerBase>listener).replace(frontends[name], contexts.get((name, index), (None, None))[1])
         self.reactor.settle()
 
     def _tls(self, f, index, tls, spec):
@@ -275,6 +279,10 @@ cdef class Engine:
 
     def _frontend(self, f, spec, dict backends, assignment):
         cdef Frontend front
+        if f.mode == "udp":
+            front = udp_frontend(spec, f, backends.get(f.backend))
+            front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
+            return front
         actions = [self._action(f, r, spec, backends) for r in f.routes]
         actions.append(self._action(f, None, spec, backends))
         if f.hsts is not None and any(listen.tls for listen in f.listen):
@@ -347,7 +355,12 @@ cdef class Engine:
             where = sock.getsockname()
             port = where[1] if isinstance(where, tuple) else 0
             context = self.contexts.get((frontend, listen_index), (None, None))[1]
-            listener = Listener(self.core, self.frontends[frontend], fd, port, context)
+            if sock.type == socket.SOCK_DGRAM:
+                if self.udp is None:
+                    self.udp = UdpIo(self.core)
+                listener = udp_listener(self.udp, self.frontends[frontend], fd, port)
+            else:
+                listener = Listener(self.core, self.frontends[frontend], fd, port, context)
         except BaseException:
             os.close(fd)
             raise
@@ -358,17 +371,19 @@ cdef class Engine:
 
         Its connections close after their next answer, idle ones after `within` seconds at the latest; tunnels go on.
         """
-        cdef Listener listener
+        cdef ListenerBase listener
         _, _, listener = self.listeners.pop(number)
         self.reactor.update_clock()
         listener.accept_rest()
         listener.stop()
         clients_retire(self.core, listener, milliseconds(within))
+        if isinstance(listener, UdpPort):
+            (<UdpPort>listener).leave_all(milliseconds(within))
         self.reactor.settle()
 
     def stop_accepting(self):
         """Takes what the queues of the listening sockets hold, then lets go of them."""
-        cdef Listener listener
+        cdef ListenerBase listener
         self.reactor.update_clock()
         for _, _, listener in self.listeners.values():
             listener.accept_rest()
@@ -387,6 +402,8 @@ cdef class Engine:
             clients_retire(self.core, None, milliseconds(patience))
         else:
             clients_drain(self.core, False)
+        if self.udp is not None:
+            udp_leave(self.udp, NO_LIMIT)
         for _, server in self.servers.values():
             pool_clear(server)
         self.reactor.settle()
@@ -426,9 +443,12 @@ cdef class Engine:
         self.reactor.update_clock()
         self.core.draining = True
         for _, _, listener in self.listeners.values():
-            (<Listener>listener).stop()
+            (<ListenerBase>listener).stop()
         self.listeners = {}
         clients_drain(self.core, True)
+        if self.udp is not None:
+            udp_leave(self.udp, 0)
+            self.reactor.remove(self.udp)
         for _, server in self.servers.values():
             pool_clear(server)
         self.reactor.settle()

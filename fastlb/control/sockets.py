@@ -14,11 +14,12 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastlb.control.bind import UNIX_MODE, Unlink, bind_tcp, bind_unix, find, reason
+from fastlb.control.bind_udp import bind_udp, steer
 from fastlb.errors import FastlbError, Problem
 from fastlb.spec import Address, Listen, Mode, Spec
 
@@ -127,7 +128,9 @@ class Listeners:
                 for frontend in spec.frontends
                 for index, listen in enumerate(frontend.listen)
             ],
-            udp={frontend.name for frontend in spec.frontends if frontend.mode is Mode.UDP},
+            udp={
+                frontend.name: frontend.udp.flow == "source" for frontend in spec.frontends if frontend.mode is Mode.UDP
+            },
         )
 
     def adopt(self, plan: Plan) -> None:
@@ -211,18 +214,24 @@ class _Planner:
         self._inherited = list(listeners._inherited)
         self._opened: list[socket.socket] = []
         self._places: list[Place] = []
+        self._kind = socket.SOCK_STREAM  # of the entry at hand
 
-    def plan(self, entries: list[Entry], *, udp: Container[str] = (), keep: bool = False) -> Plan:
-        """`keep`: what there is stays beside the entries."""
+    def plan(self, entries: list[Entry], *, udp: Mapping[str, bool] | None = None, keep: bool = False) -> Plan:
+        """`keep`: what there is stays beside the entries. `udp`: frontends that take datagrams, and whether all those
+        of one client address go to one worker."""
         self._entries = entries
         if keep:
             self._places, self._old = list(self._listeners._places), []
         problems: list[Problem] = []
         for key, frontend, index, listen in entries:
             try:
-                if frontend in udp:
-                    raise OSError(errno.EPROTONOSUPPORT, "mode udp is not served")
+                datagrams = udp is not None and frontend in udp
+                self._kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+                before = len(self._places)
                 self._entry(frontend, index, listen.address)
+                if udp and datagrams:
+                    for place in self._places[before:]:
+                        steer(place.sockets, by_source=udp[frontend])
             except OSError as error:
                 why = reason(error, bool(listen.address.path))
                 problems.append(Problem(key, str(listen.address), why, file=self._source))
@@ -273,16 +282,26 @@ class _Planner:
         if not dual:
             for same in (True, False):
                 for old in self._old:
-                    if old.endpoint == endpoint and (old.frontend == frontend) is same and not self._wanted(old, same):
+                    if (
+                        old.endpoint == endpoint
+                        and old.sockets[0].type == self._kind
+                        and (old.frontend == frontend) is same
+                        and not self._wanted(old, same)
+                    ):
                         self._old.remove(old)
                         return self._keep(frontend, index, old, old.numbers if same else ())
         for one in self._inherited:
-            if _serves(one, endpoint) and is_dual(one.sockets[0]) is dual and self._meant(one, frontend):
+            if (
+                _serves(one, endpoint)
+                and one.sockets[0].type == self._kind
+                and is_dual(one.sockets[0]) is dual
+                and self._meant(one, frontend)
+            ):
                 self._inherited.remove(one)
                 return self._keep(frontend, index, Place("", 0, endpoint, one.sockets, (), one.unlink), ())
         if dual:
             for old in self._old:
-                if old.endpoint == endpoint and is_dual(old.sockets[0]):
+                if old.endpoint == endpoint and old.sockets[0].type == self._kind and is_dual(old.sockets[0]):
                     self._old.remove(old)
                     return self._keep(frontend, index, old, old.numbers if old.frontend == frontend else ())
         return None
@@ -330,13 +349,14 @@ class _Planner:
         return place
 
     def _sockets(self, family: int, name: tuple[str, int], count: int, *, alone: bool) -> tuple[socket.socket, ...]:
-        made = bind_tcp(family, name, count, reuse_port=self._listeners.reuse_port, alone=alone)
+        bind = bind_udp if self._kind == socket.SOCK_DGRAM else bind_tcp
+        made = bind(family, name, count, reuse_port=self._listeners.reuse_port, alone=alone)
         self._opened += made
         return tuple(made)
 
     def _own_ports(self, family: int) -> Iterator[int]:
         for place in (*self._old, *self._places):
-            if place.endpoint[0] == family:
+            if place.endpoint[0] == family and place.sockets[0].type == self._kind:
                 yield place.sockets[0].getsockname()[1]
 
 

@@ -7,6 +7,3 @@ cdef class Listener(ListenerBase):
         bint warned             # the pause was reported
     cdef void accept_some(self) noexcept
     cdef void pause(self, const char* why) noexcept
-    # Before leaving: takes what the kernel's queue holds.
-    cdef void accept_rest(self) noexcept
-    cdef void stop(self) noexcept

@@ -14,6 +14,9 @@ cdef class ListenerBase(EventHandler):
         TlsServer tls           # None = plain
     # A connection was closed: accepting may go on.
     cdef void room(self) noexcept
+    # Before leaving: takes what the kernel's queue holds.
+    cdef void accept_rest(self) noexcept
+    cdef void stop(self) noexcept
     # Milliseconds for the first thing that a client has to do, the handshake or the request head. 0 = unlimited.
     cdef inline uint32_t first_wait(self) noexcept:
         cdef uint32_t ms = self.front.header_ms

@@ -6,3 +6,13 @@ cdef class ListenerBase(EventHandler):
 
     cdef void room(self) noexcept:
         pass
+
+    cdef void accept_rest(self) noexcept:
+        pass
+
+    cdef void stop(self) noexcept:
+        pass
+
+    def replace(self, Frontend front not None, tls=None):
+        """New snapshot: what begins from now on uses it, and handshakes the new certificates."""
+        self.front = front

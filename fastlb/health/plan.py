@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fastlb.health.http_probe import HttpProbe, request_of
 from fastlb.health.probe import Done, Probe, SocketProbe, Target, TextProbe
 from fastlb.health.process_probe import BrokenProbe, CheckTarget, ExecProbe, PythonProbe, find_function
+from fastlb.health.udp_probe import DatagramProbe, octets
 from fastlb.spec import Backend, CheckTls, HealthCheck, Server
 
 PYTHON = "python:"
@@ -57,6 +58,9 @@ def _starter(
     if check.type.startswith(PYTHON):
         function = find_function(check.type.removeprefix(PYTHON))
         return lambda loop, done: PythonProbe(loop, done, function, who, timeout)
+    if check.type == "udp":
+        ask, expected = octets(check.send), octets(check.receive)
+        return lambda loop, done: DatagramProbe(loop, done, target, timeout, send=ask, receive=expected)
     context = client_context(check.tls) if check.tls is not None else None
     name = _certificate_name(server, check) if context is not None else None
     if check.type == "tcp":

@@ -118,7 +118,7 @@ def test_check_with_warnings() -> None:
     assert result.stdout.endswith(f"workers, {len(expected.splitlines())} warnings\n") or "worker," in result.stdout
 
 
-@pytest.mark.parametrize("name", ["structure", "rules", "references", "misspelt", "unsupported", "syntax"])
+@pytest.mark.parametrize("name", ["structure", "rules", "references", "misspelt", "syntax"])
 def test_check_of_a_wrong_file(name: str) -> None:
     file = GOLDEN / f"{name}.toml"
     result = run("check", "-c", str(file))

@@ -104,10 +104,15 @@ def test_unknown_name(bind) -> None:
         bind(Address("nowhere.invalid", 80))
 
 
-def test_udp_is_refused_clearly() -> None:
-    listeners = Listeners(1)
-    with pytest.raises(ListenError, match="udp is not served"):
-        listeners.open(spec(Address("127.0.0.1", 0), mode=Mode.UDP))
+def test_tcp_and_udp_have_their_ports_each(bind) -> None:
+    port = next(iter(bind(Address("127.0.0.1", 0)).addresses().values()))[0][1]
+    listeners = Listeners(2)
+    try:
+        listeners.open(spec(Address("127.0.0.1", port), mode=Mode.UDP))
+        (place,) = listeners._places
+        assert [sock.type for sock in place.sockets] == [socket.SOCK_DGRAM] * 2
+    finally:
+        listeners.close()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a right up")
