@@ -218,7 +218,12 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
         p = _null(p)
     else:
         p = _json_text(p, r.server, r.server_len, c.name)
-    if r.tcp:
+    if r.tcp == 2:
+        p = fl_lit(p, b",\"scheme\":\"udp\",\"datagrams_in\":")
+        p = put_number(p, r.datagrams_in)
+        p = fl_lit(p, b",\"datagrams_out\":")
+        p = put_number(p, r.datagrams_out)
+    elif r.tcp:
         p = fl_lit(p, b",\"scheme\":\"tls\"") if r.https else fl_lit(p, b",\"scheme\":\"tcp\"")
     elif r.https:
         p = fl_lit(p, b",\"scheme\":\"https\"")

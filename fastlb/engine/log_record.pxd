@@ -15,9 +15,11 @@ ctypedef struct LogRecord:
     uint8_t retries
     uint8_t redispatched
     uint8_t https
-    uint8_t tcp                 # a session of layer 4: no request, no status
+    uint8_t tcp                 # a session of layer 4: no request, no status; 2 = a flow of datagrams
     uint8_t minor               # HTTP/1.minor of the request
     char term[4]                # termination flags, such as "----", "SC--"
+    uint64_t datagrams_in       # of a flow
+    uint64_t datagrams_out
     uint64_t bytes_out          # to the client, heads included
     uint64_t bytes_in           # from the client, head included
     # concurrent: process, frontend, backend, server

@@ -9,7 +9,7 @@ TEXTS = (
 )
 NUMBERS = (
     "start_us", "tr", "tw", "tc", "trr", "ta", "ta_us", "status", "client_port", "retries", "redispatched", "https",
-    "tcp",
+    "tcp", "datagrams_in", "datagrams_out",
     "minor", "bytes_out", "bytes_in", "actconn", "feconn", "beconn", "srv_conn", "srv_queue", "backend_queue",
 )
 
@@ -44,7 +44,9 @@ cdef class RecordHolder:
         r.retries = numbers["retries"]
         r.redispatched = bool(numbers["redispatched"])
         r.https = bool(numbers["https"])
-        r.tcp = bool(numbers["tcp"])
+        r.tcp = numbers["tcp"]
+        r.datagrams_in = numbers["datagrams_in"]
+        r.datagrams_out = numbers["datagrams_out"]
         r.minor = numbers["minor"]
         r.bytes_out = numbers["bytes_out"]
         r.bytes_in = numbers["bytes_in"]

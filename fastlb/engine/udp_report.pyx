@@ -12,7 +12,6 @@ from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.stats cimport (
     COUNT_CURRENT, COUNT_OPEN, COUNT_RESPONSE_US, COUNT_SERVER_ABORTS, COUNT_TOTAL_US, TIME_RESPONSE, TIME_TOTAL,
     record_time)
-from fastlb.http.put cimport put_number, put_text
 
 
 cdef inline void count(uint64_t* c, const FlowStory* s, uint64_t total, const char* term) noexcept:
@@ -32,8 +31,6 @@ cdef void report_flow(UdpPort port, const fl_dgram* client, Backend backend, Ser
     cdef uint64_t now = core.reactor.now_us
     cdef uint64_t total = now - story.start_us if now > story.start_us else 0
     cdef char address[ADDRESS_TEXT]
-    cdef char line[64]
-    cdef char* o
     cdef bytes name
     count(port.front.counters, story, total, term)
     if backend is not None:
@@ -82,12 +79,9 @@ cdef void report_flow(UdpPort port, const fl_dgram* client, Backend backend, Ser
         r.server = name
         r.server_len = <uint32_t>len(name)
         r.srv_conn = <uint32_t>server.counters[COUNT_CURRENT]
-    o = put_text(line, b"UDP ")
-    o = put_number(o, <uint32_t>story.requests)
-    o[0] = c' '
-    o = put_number(o + 1, <uint32_t>story.responses)
-    r.line = line
-    r.line_len = <uint32_t>(o - line)
+    r.tcp = 2
+    r.datagrams_in = story.requests
+    r.datagrams_out = story.responses
     if reason != NULL:
         r.reason = reason
         r.reason_len = <uint32_t>strlen(reason)
