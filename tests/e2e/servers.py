@@ -64,12 +64,12 @@ class Answering:
         try:
             while True:
                 body = self.handler(wire.request())
+                with self._lock:
+                    self.served += 1  # before the client can know
                 if body.startswith(b"HTTP/"):
                     wire.send(body)
                 else:
                     wire.answer(body)
-                with self._lock:
-                    self.served += 1
         except (BrokenOff, OSError):
             pass  # the balancer has closed, or stop() has
         finally:
