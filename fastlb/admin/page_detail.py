@@ -35,7 +35,8 @@ def event_item(event: Event, now: float) -> str:
     moment = datetime.fromtimestamp(event.at, UTC)
     change = f"{event.old} → {event.new}: " if event.new else ""
     return (
-        f'<li class="e-{f.text(event.level)}"><time datetime="{moment.isoformat(timespec="seconds")}"'
+        f'<li data-key="{event.seq}" class="e-{f.text(event.level)}">'
+        f'<time datetime="{moment.isoformat(timespec="seconds")}"'
         f' title="{moment:%Y-%m-%d %H:%M:%S} UTC">{f.age(now - event.at)} ago</time>'
         f" <b>{f.text(event.subject)}</b> <span>{f.text(change + event.text)}</span></li>"
     )

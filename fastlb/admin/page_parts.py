@@ -195,7 +195,8 @@ def server_row(row: ServerRow, region: Region, now: float, changes: str, others:
     below = f'<span class="address">{f.text(address)}</span>' if address != row.server.name else ""
     extra = '<span class="reason">the name has no address</span>' if not row.server.resolved else ""
     return (
-        f'<tr role="row" class="r-{row.state.lower()}"><th role="rowheader" scope="row">'
+        f'<tr role="row" data-key="{f.text(str(row.server.address))}" class="r-{row.state.lower()}">'
+        '<th role="rowheader" scope="row">'
         f'<a href="{server_link(row)}">{f.text(row.server.name)}</a>{tag}{below}</th>'
         + state_cell(row.state, row.standing, now, extra)
         + load_cell("In flight", row.inflight, row.limit, row.peak, "requests in flight")
@@ -248,7 +249,8 @@ def frontend_row(row: FrontendRow, region: Region) -> str:
     where = f.text(row.frontend.backend) if row.frontend.backend else "404"
     goes = f"{routes} route{'s' if routes > 1 else ''}, else {where}" if routes else f"to {where}"
     return (
-        f'<tr role="row"><th role="rowheader" scope="row">{f.text(row.proxy)}{addresses}</th>'
+        f'<tr role="row" data-key="{f.text(row.proxy)}">'
+        f'<th role="rowheader" scope="row">{f.text(row.proxy)}{addresses}</th>'
         + cell("Goes", goes, "list")
         + load_cell("Connections", row[c.OPEN], row.limit, row[c.PEAK], "client connections")
         + rate_cell(row)

@@ -98,14 +98,21 @@ class Browser:
         return wait_until(lambda: self.run(condition), timeout, condition)
 
     def click(self, selector: str) -> None:
-        """A click of the mouse in the middle of an element, as a person does it."""
-        box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'});"
+        """A click of the mouse in the middle of an element, as a person does it: goes there, looks, presses once."""
+        where = json.dumps(selector)
+        place = (
+            f"(() => {{ const e = document.querySelector({where}); e.scrollIntoView({{block: 'center'}});"
             "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()"
         )
+        for _ in range(50):
+            x, y = self.run(place)
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+            if self.run(f"document.querySelector({where}).contains(document.elementFromPoint({x}, {y}))"):
+                break
+        else:
+            raise AssertionError(f"{selector} is never where it was a moment ago, or something lies over it")
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def type(self, text: str) -> None:
         """Into what has the focus."""
