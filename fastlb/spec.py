@@ -413,6 +413,37 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Affinity:
+    """Which server a client's further requests go to."""
+
+    type: str = "cookie"  # cookie: given by the balancer | learn: an application's | table: any key of the request
+    name: str = "FASTLB"  # of the cookie
+    on_unavailable: str = "rebalance"  # the client's server is down or full: rebalance | fail
+    # cookie
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # themselves, env:NAME or file:PATH; the first one signs
+    path: str = "/"
+    domain: str = ""
+    secure: str = "auto"  # auto: where the client came by TLS | always | never
+    http_only: bool = True
+    same_site: str = "Lax"  # Lax | Strict | None
+    private: bool = True  # an answer with the cookie gets Cache-Control: private
+    max_age: float = 0.0  # Max-Age of the cookie, seconds; 0 = until the browser ends
+    max_idle: float = 0.0  # between two requests, after which it no longer counts; 0 = off
+    max_life: float = 0.0  # since it was first given, likewise
+    # learn, table
+    key: str = "ip"  # ip | path | uri | header:NAME | cookie:NAME | query:NAME
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+    size: int = 100_000  # entries, over all workers; what was unused for longest leaves
+    expire: float = 1800.0  # seconds without a request; 0 = never
+
+    @property
+    def buckets(self) -> int:
+        """Buckets of eight entries that its table takes, a quarter more than `size` needs; 0 = no table."""
+        return 0 if self.type == "cookie" else 1 << max(0, (self.size * 10 - 1) // 64).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """A named group of servers."""
 
@@ -427,6 +458,7 @@ class Backend:
     retries: int = 2  # 0-3, on different servers
     retry: Retry = field(default_factory=Retry)
     slow_start: float = 0.0  # seconds of ramp after a server came back
+    affinity: Affinity | None = None
     outlier: Outlier | None = field(default_factory=Outlier)
     circuit_breaker: CircuitBreaker | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)

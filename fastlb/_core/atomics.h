@@ -5,6 +5,7 @@
  * with acquire, which costs nothing more on x86-64. */
 #ifndef FASTLB_ATOMICS_H
 #define FASTLB_ATOMICS_H
+#include <sched.h>
 #include <stdint.h>
 
 static inline uint32_t fl_load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
@@ -39,4 +40,16 @@ static inline int fl_cas32(uint32_t *p, uint32_t *seen, uint32_t new_value) {
 static inline int fl_cas64(uint64_t *p, uint64_t old, uint64_t new_value) {
     return __atomic_compare_exchange_n(p, &old, new_value, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
+
+/* Holders do a few dozen instructions, so looking again is nearly always enough; one that the kernel has taken off its
+ * CPU gets a chance to go on (sched_yield does not sleep). Bounded: nobody waits for ever for a process that died. */
+static inline int fl_lock(uint32_t *p, uint32_t owner) {
+    for (int i = 0; i < 512; i++) {
+        uint32_t seen = 0;
+        if (__atomic_compare_exchange_n(p, &seen, owner, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return 1;
+        if (i >= 256) sched_yield();
+    }
+    return 0;
+}
+static inline void fl_unlock(uint32_t *p) { __atomic_store_n(p, 0, __ATOMIC_RELEASE); }
 #endif

@@ -11,7 +11,10 @@ cdef extern from "atomics.h" nogil:
     uint32_t fl_add32(uint32_t* p, uint32_t n)              # the value before
     uint64_t fl_add64(uint64_t* p, uint64_t n)              # the value before
     uint32_t fl_sub32_floor(uint32_t* p, uint32_t n)        # never below zero; the value before
-    bint fl_cas32(uint32_t* p, uint32_t* seen, uint32_t new_value)  # on failure `seen` is what is there
+    bint fl_cas32(uint32_t* p, uint32_t* seen, uint32_t new_value)      # on failure `seen` is what is there
+    # A lock that workers hold for some nanoseconds: waits for it a bounded time; false = go on without it.
+    bint fl_lock(uint32_t* p, uint32_t owner)
+    void fl_unlock(uint32_t* p)
     bint fl_cas64(uint64_t* p, uint64_t old, uint64_t new_value)
     uint32_t fl_or32(uint32_t* p, uint32_t bits)            # the value before
     uint32_t fl_and32(uint32_t* p, uint32_t bits)           # likewise

@@ -11,13 +11,15 @@
 #   counters      uint64_t[slots][frontends | groups | servers][BLOCK]: written by one worker, summed by the reader;
 #                 a block is COUNTERS counters, then HISTOGRAMS histograms of BUCKETS buckets
 #   rates         RateSlot[RATE_SLOTS], one table for all rate limits
+#   sticks        StickBucket[STICK_BUCKETS]: runs of them are stick tables (fastlb/control/slots.py)
+#   locks         uint32_t[LOCKS]: worker + 1 that is inserting a key which hashes there, 0 = nobody
 #
 # Sections begin on page boundaries and untouched pages cost nothing, so the limits can be generous.
 # Pointers that the accessors return live as long as the Region: who keeps one keeps a reference to the Region.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlb._core.histogram cimport BUCKETS, Mark
-from fastlb._core.shared cimport BreakerLine, GroupHeld, GroupLine, RateSlot, ServerLine
+from fastlb._core.shared cimport BreakerLine, GroupHeld, GroupLine, RateSlot, ServerLine, StickBucket
 
 cdef enum:
     MAX_FRONTENDS = 1024
@@ -27,6 +29,8 @@ cdef enum:
     COUNTERS = 32               # of a block
     HISTOGRAMS = 4              # of a block: queue, connect, response, total
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
+    STICK_BUCKETS = 1 << 17     # eight entries each, 64 MB when all are in use
+    LOCKS = 1024
     RATE_SLOTS = 1 << 20        # keys of rate limits, 16 MB when all are in use; a power of two
     # The counters (names in fastlb/engine/stats.pxd) that are gauges, a bit each: current 1, queued 21, idle 28,
     # open 30, retrying 31. They say what is true now, not what has happened: a dead worker's are zeroed when it is
@@ -65,6 +69,7 @@ ctypedef struct RegionHeader:
     uint32_t groups_high
     uint32_t frontends_high
     uint32_t slots_high
+    uint8_t secret[32]          # random: signs what need not outlive the region
 
 
 # The buckets of one histogram as they stood at some moment.
@@ -81,6 +86,8 @@ cdef class Region:
         GroupHeld* _held
         uint64_t* _counters
         RateSlot* _rates
+        StickBucket* _sticks
+        uint32_t* _locks
         size_t _shard           # counters of one worker, in uint64_t
         readonly int fd         # of the memfd, -1 when private; owned by the Region
         readonly int slots      # worker shards
@@ -106,6 +113,12 @@ cdef class Region:
 
     cdef inline RateSlot* rates(self) noexcept nogil:
         return self._rates
+
+    cdef inline StickBucket* sticks(self, uint32_t first) noexcept nogil:
+        return &self._sticks[first]
+
+    cdef inline uint32_t* locks(self) noexcept nogil:
+        return self._locks
 
     cdef inline WorkerLine* worker(self, int worker) noexcept nogil:
         return &self._workers[worker]

@@ -15,7 +15,7 @@ STARTING: int
 READY: int
 DRAINING: int
 GAUGE_COUNTERS: tuple[int, ...]
-LIMITS: dict[Literal["frontends", "groups", "servers", "slots"], int]
+LIMITS: dict[Literal["frontends", "groups", "servers", "slots", "stick_buckets"], int]
 
 class WorkerStatus(NamedTuple):
     pid: int
@@ -28,6 +28,8 @@ class WorkerStatus(NamedTuple):
 Kind = Literal["frontend", "group", "server"]
 
 class Region:
+    @property
+    def secret(self) -> bytes: ...
     @property
     def fd(self) -> int: ...
     @property

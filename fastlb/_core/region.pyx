@@ -17,31 +17,12 @@ from fastlb._core.atomics cimport fl_acquire32 as fl_load32
 from fastlb._core.atomics cimport fl_add32, fl_add64, fl_cas32, fl_load64, fl_store64
 from fastlb._core.atomics cimport fl_publish32 as fl_store32
 from fastlb._core.histogram cimport BUCKETS, Mark, bucket_of, ladder_of, quantiles_of
+from fastlb._core.mapping cimport (
+    CLOCK_MONOTONIC, MADV_DONTDUMP, MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_READ,
+    PROT_WRITE, clock_gettime, madvise, mmap, munmap, timespec)
 from fastlb._core.shared cimport (
-    SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupHeld, GroupLine, RateSlot,
-    ServerLine)
-
-cdef extern from "<sys/mman.h>" nogil:
-    enum:
-        PROT_READ
-        PROT_WRITE
-        MAP_SHARED
-        MAP_PRIVATE
-        MAP_ANONYMOUS
-        MAP_NORESERVE
-        MADV_DONTDUMP
-    void* MAP_FAILED
-    void* mmap(void* addr, size_t n, int prot, int flags, int fd, long off)
-    int munmap(void* addr, size_t n)
-    int madvise(void* addr, size_t n, int advice)
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    enum:
-        CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec* t)
+    SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupHeld,
+    GroupLine, RateSlot, ServerLine, StickBucket)
 
 cdef enum:
     PAGE = 4096
@@ -60,7 +41,8 @@ STARTING = WORKER_STARTING
 READY = WORKER_READY
 DRAINING = WORKER_DRAINING
 GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if GAUGES >> i & 1)
-LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS}
+LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS,
+          "stick_buckets": STICK_BUCKETS}
 
 
 class WorkerStatus(NamedTuple):
@@ -125,6 +107,8 @@ cdef class Region:
         header.servers = MAX_SERVERS
         header.frontends = MAX_FRONTENDS
         header.counters = BLOCK
+        cdef bytes random = os.urandom(32)
+        memcpy(header.secret, <const char*>random, 32)
         self._lay_out(slots)
         return self
 
@@ -190,11 +174,20 @@ cdef class Region:
         self._counters = <uint64_t*>p
         p += _shard_words() * sizeof(uint64_t) * slots
         self._rates = <RateSlot*>p
+        p += sizeof(RateSlot) * RATE_SLOTS
+        self._sticks = <StickBucket*>p
+        p += sizeof(StickBucket) * STICK_BUCKETS
+        self._locks = <uint32_t*>p
         self._shard = _shard_words()
         self.slots = slots
 
     cdef RegionHeader* _header(self) noexcept:
         return <RegionHeader*>self._base
+
+    @property
+    def secret(self):
+        """32 random bytes, made with the region: for what is signed and need not be valid after a restart."""
+        return (<char*>self._header().secret)[:32]
 
     # ---- checks of indices -------------------------------------------------------------------------------------------
 
@@ -439,6 +432,9 @@ cdef class Region:
             self._zero_gauges(self.group_counters(w, i))
         for i in range(header.frontends_high):
             self._zero_gauges(self.frontend_counters(w, i))
+        for i in range(LOCKS):      # what it was about to insert is lost, and the place it held is free
+            if fl_load32(&self._locks[i]) == <uint32_t>w + 1:
+                fl_store32(&self._locks[i], 0)
         memset(&self._workers[w], 0, sizeof(WorkerLine))
         return total
 
@@ -594,6 +590,7 @@ cdef size_t _region_size(int slots) noexcept:
         PAGE + _pages(sizeof(GroupLine) * MAX_GROUPS) + _pages(sizeof(ServerLine) * MAX_SERVERS)
         + _pages(sizeof(uint32_t) * MAX_SERVERS) + _pages(sizeof(BreakerLine) * (MAX_SERVERS + MAX_GROUPS))
         + _pages(sizeof(WorkerLine) * slots)
-        + sizeof(uint32_t) * MAX_SERVERS * slots + sizeof(GroupHeld) * MAX_GROUPS * slots + _shard_words() * sizeof(uint64_t) * slots
-        + sizeof(RateSlot) * RATE_SLOTS
+        + sizeof(uint32_t) * MAX_SERVERS * slots + sizeof(GroupHeld) * MAX_GROUPS * slots
+        + _shard_words() * sizeof(uint64_t) * slots
+        + sizeof(RateSlot) * RATE_SLOTS + sizeof(StickBucket) * STICK_BUCKETS + sizeof(uint32_t) * LOCKS
     )

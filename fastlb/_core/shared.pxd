@@ -45,6 +45,17 @@ ctypedef struct RateSlot:
     uint64_t key                # W: hash of rule and key, never 0 in use
     uint64_t tat                # W: theoretical arrival time, ns of CLOCK_MONOTONIC (GCRA)
 
+cdef enum:
+    STICK_WAYS = 8
+    STICK_TEXT = 47             # bytes of a key that are kept to be shown
+
+# Eight entries of a stick table, the keys in one cache line and what they stand for in the next.
+ctypedef struct StickBucket:
+    uint64_t keys[STICK_WAYS]       # W: hash of the key, 0 = free
+    uint64_t values[STICK_WAYS]     # W: (server's index + 1) << 40 | ms of CLOCK_MONOTONIC when last used
+    # W: length, then the first bytes of the key. For people: a reader may see half of one key and half of the next.
+    uint8_t texts[STICK_WAYS][STICK_TEXT + 1]
+
 # One backend (64 bytes).
 ctypedef struct GroupLine:
     uint64_t ticket             # W: exact round robin over all workers

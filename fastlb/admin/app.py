@@ -14,6 +14,7 @@ from fastlb.admin import (
     routes_logs,
     routes_plain,
     routes_state,
+    routes_tables,
 )
 from fastlb.admin.context import Context
 
@@ -24,6 +25,7 @@ ROUTERS = (
     routes_config.router,
     routes_explain.router,
     routes_logs.router,
+    routes_tables.router,
     routes_plain.router,
 )
 

@@ -12,7 +12,7 @@ from fastlb.admin.context import Context, Json, done, problems
 from fastlb.admin.problems import ApiError
 from fastlb.spec import Address, Spec
 
-HIDDEN = ("token", "webhook")
+HIDDEN = ("token", "webhook", "secrets")
 LEFT_OUT = ("resolved", "changes")
 REFUSALS = problems(401, 403, 409, 422)
 TOML = {"requestBody": {"content": {"application/toml": {"schema": {"type": "string"}}}}}

@@ -60,6 +60,10 @@ cdef class Selector:
     # Takes a particular slot, as select does with its choice. False when it is at its limit or not in use now.
     cdef bint take(self, int slot) noexcept
 
+    # Takes a slot that a client is bound to: one that is in use now, and also one that is draining or of another tier
+    # as long as it is well. The slot, PICK_FULL or PICK_NONE.
+    cdef int take_slot(self, int slot, uint64_t now_ms) noexcept
+
     cdef void _give(
         self, int slot, ServerLine* line, uint32_t* ledger, int use, uint32_t latency_us, uint64_t now_ms
     ) noexcept
@@ -69,6 +73,7 @@ cdef class Selector:
     cdef void _due(self, uint64_t now_ms) noexcept
     # Puts circuit breakers around the servers; before the first select.
     cdef void guard(self, ServerBreakers breakers) noexcept
+    cdef bint _take_apart(self, int slot) noexcept
     cdef bint _accepts(self, int member, Ask* ask, bint keyed) noexcept
     cdef int _search(self, int member, Ask* ask, bint has_key) noexcept
     cdef int _last_resort(self, Ask* ask, bint keyed) noexcept

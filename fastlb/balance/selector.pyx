@@ -11,7 +11,7 @@ from libc.stdlib cimport free
 from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_sub32_floor
 from fastlb._core.bits cimport mix64
 from fastlb._core.debug cimport FL_ASSERT
-from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_UP
+from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP
 from fastlb.balance.base cimport FULL_RAMP, Member, Slot, limit_of, was_tried
 from fastlb.balance.circuit_breaker cimport PERMIT_NONE
 from fastlb.balance.bounded_load cimport served_by, share_limit, sum_shares
@@ -194,6 +194,36 @@ cdef class Selector:
             self._wake_ms = self.breakers.next_wake()       # the first trial started a time limit
         return True
 
+    cdef int take_slot(self, int slot, uint64_t now_ms) noexcept:
+        cdef ServerLine* line
+        if self.servers.epoch() != self._epoch:
+            self.rebuild()
+        if self._wake_ms and now_ms >= self._wake_ms:
+            self._due(now_ms)
+        self._now_ms = now_ms
+        if slot < 0 or <uint32_t>slot >= self._view.nslots:
+            return PICK_NONE
+        if self._view.member_of[slot] >= 0:
+            return slot if self._take(self._view.member_of[slot]) else PICK_FULL
+        line = self.servers.slots[slot].line
+        if (fl_load32(&line.state) & (SERVER_UP | SERVER_MAINT | SERVER_EJECTED | SERVER_OPEN | SERVER_TRIAL)
+                != SERVER_UP):
+            return PICK_NONE
+        return slot if self._take_apart(slot) else PICK_FULL
+
+    cdef bint _take_apart(self, int slot) noexcept:
+        """Books one use of a server that is no member of the picture; of a shared set only."""
+        cdef Slot* s = &self.servers.slots[slot]
+        cdef ServerLine* line = s.line
+        cdef uint32_t limit = limit_of(line)
+        fl_store32(s.ledger, s.ledger[0] + 1)
+        if fl_add32(&line.inflight, 1) >= limit and limit:
+            fl_sub32_floor(&line.inflight, 1)
+            fl_store32(s.ledger, s.ledger[0] - 1)
+            return False
+        fl_add64(&line.picks, 1)
+        return True
+
     cdef int _pick_keyless(self, Ask* ask) noexcept:
         """In place of a keyed algorithm. Built at its first use after a change: most groups never need it."""
         if self._keyless.view is not self._view:
@@ -341,14 +371,8 @@ cdef class Selector:
                 best_load = load
         if best < 0:
             return PICK_FULL if full else PICK_NONE
-        slot = &self.servers.slots[best]
-        line = slot.line
-        fl_store32(slot.ledger, slot.ledger[0] + 1)
-        if fl_add32(&line.inflight, 1) >= limit_of(line) and limit_of(line):
-            fl_sub32_floor(&line.inflight, 1)
-            fl_store32(slot.ledger, slot.ledger[0] - 1)
+        if not self._take_apart(best):
             return PICK_FULL
-        fl_add64(&line.picks, 1)
         return best
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from fastlb.spec import Address
 
 from .certificates import certificates
+from .checks_affinity import affinity_checks
 from .checks_resilience import circuit_breaker
 from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
@@ -172,6 +173,7 @@ class _Checker:
             if backend.agent_check is not None:
                 yield from _more_than_none((*path, "agent_check"), backend.agent_check)
             yield from _outlier((*path, "outlier"), backend)
+            yield from affinity_checks((*path, "affinity"), backend, self.wrote)
             yield from circuit_breaker((*path, "circuit_breaker"), backend)
             if not backend.retries and self.wrote(path, "retry"):
                 yield Finding((*path, "retry"), "has no effect with retries = 0", warning=True)

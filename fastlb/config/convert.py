@@ -10,6 +10,7 @@ from fastlb import spec
 
 from .cpus import usable_cpus
 from .model import Config
+from .models_affinity import AffinityTable
 from .models_backends import BackendTable, HealthCheckTable, ServerTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
@@ -229,6 +230,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
             budget_min=table.retry.budget_min,
         ),
         slow_start=table.slow_start,
+        affinity=_affinity(table.affinity),
         outlier=spec.Outlier(**table.outlier.model_dump()) if table.outlier else None,
         circuit_breaker=spec.CircuitBreaker(
             **table.circuit_breaker.model_dump() | {"scope": tuple(table.circuit_breaker.scope)}
@@ -245,6 +247,10 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
     )
+
+
+def _affinity(table: AffinityTable | None) -> spec.Affinity | None:
+    return spec.Affinity(**table.model_dump() | {"secrets": tuple(table.secrets)}) if table else None
 
 
 def check_type(table: HealthCheckTable, mode: str) -> str:

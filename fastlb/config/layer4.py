@@ -17,7 +17,7 @@ _ROUTE = (
     "host", "path", "methods", "headers", "query", "redirect", "respond", "rewrite", "request_headers",
     "response_headers",
 )  # fmt: skip
-_BACKEND = ("pool", "request_headers", "response_headers")
+_BACKEND = ("affinity", "pool", "request_headers", "response_headers")
 _REASON = 'has no meaning with mode = "tcp", which knows no requests'
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from fastlb import spec
 
 from . import units
+from .models_affinity import Affinity
 from .models_frontends import Mode
 from .models_global import TimeoutsTable
 from .models_resilience import CircuitBreaker, switch
@@ -259,6 +260,7 @@ class BackendTable(Table):
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)
     retry: RetryTable = option(RetryTable, "After what, and how many at a time.")
     slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")
+    affinity: Affinity | None = option(None, "How clients are kept at their servers: the type, or a table.")
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
     pool: PoolTable = option(PoolTable, "Idle connections kept for the next request.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every request's head.")

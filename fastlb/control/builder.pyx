@@ -16,6 +16,7 @@ from fastlb.balance.base cimport ServerSet
 from fastlb.balance.circuit_breaker cimport GroupBreaker, ServerBreakers, read_rules
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
+from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.core cimport Core
 from fastlb.engine.guard cimport Guard
 from fastlb.engine.error_log cimport ErrorLog
@@ -34,6 +35,7 @@ from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
+from fastlb.engine.stick_table cimport StickTable
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
 from fastlb.engine.udp_port cimport UdpIo, UdpPort
@@ -42,6 +44,7 @@ from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.rule_order import header_rules, route_name, with_hsts
+from fastlb.control.secrets import read_secret
 from fastlb.engine.connections import client_list
 
 cdef enum:
@@ -235,6 +238,8 @@ cdef class Engine:
             if backend.guard.servers is not None:
                 selector.guard(backend.guard.servers)
         backend.key_kind, backend.key_name = hash_key(b.balance)
+        if b.affinity is not None:
+            backend.affinity = self._affinity(b, assignment)
         return backend
 
     cdef Guard _guard(self, b, assignment, ServerSet members):
@@ -261,6 +266,15 @@ cdef class Engine:
                 index = assignment.servers[(b.name, s.address)]
                 guard.servers.lines[slot] = self.region.server_breaker(index)
         return guard
+
+    def _affinity(self, b, assignment):
+        table = None
+        run = assignment.tables.get(b.name)
+        if run is not None:
+            table = StickTable(self.region, run.first, run.buckets, b.affinity.expire, self.worker)
+        secrets = [read_secret(text) for text in b.affinity.secrets] or [self.region.secret]
+        indices = [assignment.servers[(b.name, s.address)] for s in b.servers]
+        return Affinity(b.affinity, secrets, b.name, [str(s.address) for s in b.servers], indices, table)
 
     def _server(self, s, pool):
         cdef Server server
@@ -335,7 +349,7 @@ cdef class Engine:
             action.limits = RateLimits([
                 RateRule(f"{where} {i}", r.rate, r.burst, r.key, r.ipv4_prefix, r.ipv6_prefix, r.dry_run, r.exempt)
                 for where, i, r in rates
-            ], self.region)
+            ], self.region, worker=self.worker)
         if name:
             action.backend = backends[name]
             action.request_plan = RequestPlan(chain, f.forwarded, None if route is None else route.rewrite)

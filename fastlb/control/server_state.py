@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 
 from fastlb._core.region import DRAIN, EJECTED, MAINT, OPEN, UP, Region
 from fastlb.control.slots import Assignment, Fresh
+from fastlb.engine.stick_table import StickTable
 from fastlb.spec import Backend, Server, ServerState, Spec
 
 FLAGS = {ServerState.READY: 0, ServerState.DRAIN: DRAIN, ServerState.MAINT: MAINT}
@@ -43,6 +44,8 @@ def publish(
     for name, index in assignment.frontends.items():
         if name in fresh.frontends:
             region.assign_frontend(index)
+    for run in fresh.tables:
+        StickTable(region, run.first, run.buckets).clear()
     for backend in spec.backends:
         group = assignment.backends[backend.name]
         if backend.name in fresh.backends:

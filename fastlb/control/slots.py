@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from fastlb._core.region import LIMITS
+from fastlb.control.stick_tables import Run, Tables
 from fastlb.errors import ConfigError, Problem
 from fastlb.spec import Address, Spec
 
@@ -28,6 +29,7 @@ class Assignment:
     frontends: Mapping[str, int] = field(default_factory=dict)
     backends: Mapping[str, int] = field(default_factory=dict)
     servers: Mapping[ServerId, int] = field(default_factory=dict)
+    tables: Mapping[str, Run] = field(default_factory=dict)  # stick tables, by backend
 
     def server(self, backend: str, address: Address) -> int:
         """Index of the server; KeyError when the Spec has no such one."""
@@ -41,6 +43,7 @@ class Fresh:
     frontends: frozenset[str]
     backends: frozenset[str]
     servers: frozenset[ServerId]
+    tables: frozenset[Run]  # runs of buckets that another table may have left something in
 
 
 class _Table(Generic[K]):
@@ -100,6 +103,7 @@ class Slots:
         self._frontends: _Table[str] = _Table(frontends)
         self._backends: _Table[str] = _Table(backends)
         self._servers: _Table[ServerId] = _Table(servers)
+        self._tables = Tables()
         self._generation = 0
 
     @property
@@ -119,6 +123,7 @@ class Slots:
             *_check("frontends", self._frontends, frontends),
             *_check("backends", self._backends, backends),
             *_check("servers", self._servers, servers),
+            *self._tables.problems(spec),
         ]
         if problems:
             raise ConfigError(problems)
@@ -126,13 +131,23 @@ class Slots:
         self._frontends.update(frontends, self._generation)
         self._backends.update(backends, self._generation)
         self._servers.update(servers, self._generation)
+        self._tables.update(spec, self._generation)
         return Assignment(
-            self._generation, dict(self._frontends.held), dict(self._backends.held), dict(self._servers.held)
+            self._generation,
+            dict(self._frontends.held),
+            dict(self._backends.held),
+            dict(self._servers.held),
+            self._tables.by_backend(),
         )
 
     def fresh(self) -> Fresh:
         """What the last assignment gave an index that nobody has used, or none since it was reclaimed."""
-        return Fresh(frozenset(self._frontends.fresh), frozenset(self._backends.fresh), frozenset(self._servers.fresh))
+        return Fresh(
+            frozenset(self._frontends.fresh),
+            frozenset(self._backends.fresh),
+            frozenset(self._servers.fresh),
+            frozenset(self._tables.fresh),
+        )
 
     def retired_servers(self) -> list[int]:
         """Indices of servers that left the configuration and were not reclaimed yet."""
@@ -150,6 +165,7 @@ class Slots:
 
         One that is busy (a request of the old configuration is still on it) stays retired until a later call.
         """
+        self._tables.reclaim(generation)
         return (
             self._frontends.reclaim(generation, frontend_busy)
             + self._backends.reclaim(generation, backend_busy)

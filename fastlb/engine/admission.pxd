@@ -1,5 +1,5 @@
 # What happens to a request before a server is picked: who it is from, whether it is let in, which route it takes.
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from fastlb.engine.exchange cimport ClientSide, Exchange
 from fastlb.http.identity cimport ForwardInfo
 
@@ -8,6 +8,10 @@ cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_
                          bint request_done) noexcept
 # A head that cannot be used: answers `status` and closes.
 cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n, int status, const char* term,
+                          const char* reason) noexcept
+# Keeps p[0:n], of which p[at] breaks the protocol, for whoever asks (capture.pxd): of the head, or of a body of which
+# `before` bytes came earlier.
+cdef void capture_request(ClientSide client, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
                           const char* reason) noexcept
 # What the rewriting of a head needs to know of the client.
 cdef void fill_info(Exchange e, ForwardInfo* info) noexcept

@@ -8,12 +8,15 @@ fills them in.
 from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from fastlb.engine.buffer cimport Chunk, chunk_new
+from fastlb.engine.capture cimport Captured, request_fault
 from fastlb.engine.core cimport HEAD_OUT, Core
-from fastlb.engine.networks cimport format_address
+from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.rate_limit cimport RateVerdict
+from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.request_key cimport KEY_NONE, find_key, first_field
 from fastlb.engine.router cimport ROUTE_REFUSED
 from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
+from fastlb.engine.sticking cimport assign_sticky
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, count_up
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.canned cimport wants_json
@@ -126,7 +129,10 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
         if key != NULL:
             e.key = b.selector.algorithm.key_of(key, key_len)
             e.has_key = True
-    e.assign()
+    if b.affinity is None:
+        e.assign()
+    else:
+        assign_sticky(e, h)
 
 
 cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n, int status, const char* term,
@@ -145,6 +151,20 @@ cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n
             e.line.len = h.line.len
             e.saved = saved
     e.fail(status, term, reason)
+
+
+cdef void capture_request(ClientSide client, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
+                          const char* reason) noexcept:
+    cdef Frontend front = client.front
+    cdef Captured kept = front.captured
+    cdef Reactor r = client.core.reactor
+    cdef char text[ADDRESS_TEXT]
+    if not kept.wanted(r.now_ms):
+        return
+    if not body:
+        at = request_fault(p, n, &front.limits)
+    kept.keep(p, n, at, before, body, reason, <int64_t>r.now_us + r.wall_offset_us)
+    kept.about(front.name, None, text, format_address(client.peer(), text), client.peer_port(), status)
 
 
 cdef void fill_info(Exchange e, ForwardInfo* info) noexcept:

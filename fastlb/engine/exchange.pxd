@@ -2,6 +2,7 @@
 # Codecs never pick servers; exchanges never parse bytes.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
+from fastlb.engine.affinity cimport Sticky
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
 from fastlb.engine.reactor cimport EventHandler
@@ -100,6 +101,8 @@ cdef class Exchange(Waiter):
         uint32_t permit             # of the server's circuit breaker, for the attempt at hand
         bint judged                 # the circuit breakers know how it went: of a tunnel, before its end
         uint32_t entry              # of the backend's guard; 0 = it has none, or did not let this in
+        Sticky sticky               # where the backend has affinity
+        bint pinned                 # it is served by the client's own server or by none
         bint has_key
         uint64_t key
         uint16_t status

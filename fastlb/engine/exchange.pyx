@@ -253,9 +253,9 @@ cdef class Exchange(Waiter):
         if self.client is None:
             self.end()
             return
-        if self.attempts <= b.retries and b.retry.covers(failure) and (v.again == AGAIN_ALWAYS or (
-                v.again == AGAIN_IDEMPOTENT and self._repeatable()
-                and (failure == FAIL_STALE or b.retry.reserve(&self.retrying, b.queue.count)))):
+        if (self.attempts <= b.retries and b.retry.covers(failure) and (not self.pinned or failure == FAIL_STALE)
+                and (v.again == AGAIN_ALWAYS or (v.again == AGAIN_IDEMPOTENT and self._repeatable() and (
+                    failure == FAIL_STALE or b.retry.reserve(&self.retrying, b.queue.count))))):
             self._try_elsewhere(failure, self.status if failure == FAIL_STATUS else v.status, v.term, v.reason)
             return
         self.fail(v.status, v.term, v.reason)
@@ -280,6 +280,17 @@ cdef class Exchange(Waiter):
         if self.ntried < MAX_TRIED:
             self.tried[self.ntried] = self.slot
             self.ntried += 1
+        if failure == FAIL_STALE and b.affinity is not None and self.sticky.wanted == self.slot:
+            # The client's session is there, and a new connection to it is a fair try.
+            self.ntried -= 1
+            slot = b.selector.take_slot(self.slot, self.core.reactor.now_ms)
+            if slot < 0 and self.pinned:
+                self.fail(503, b"SC", b"the client's server is not available")
+            elif slot < 0:
+                self.assign()
+            else:
+                self.attach(slot)
+            return
         if failure == FAIL_STALE:
             slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
             if slot < 0:

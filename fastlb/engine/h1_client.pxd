@@ -1,5 +1,5 @@
 # A client connection that speaks HTTP/1.x.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb._core.net cimport sockaddr
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
@@ -25,9 +25,6 @@ cdef class H1Client(ClientConnection):
     cdef void process(self, const char* p, size_t n) noexcept
     cdef void begin_exchange(self, const char* p, uint32_t head_len, size_t n) noexcept
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept
-    # Keeps p[0:n], of which p[at] breaks the protocol, for whoever asks (capture.pxd).
-    cdef void capture(self, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
-                      const char* reason) noexcept
     cdef void body_bytes(self, const char* p, size_t n) noexcept
     cdef int take_body(self, const char* p, size_t n, size_t* used) noexcept
     cdef bint _more_input(self) noexcept

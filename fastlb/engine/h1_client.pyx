@@ -7,20 +7,20 @@ An idle connection holds no buffer.
 
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
 from fastlb._core.net cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
-from fastlb.engine.admission cimport refuse_exchange, start_exchange
-from fastlb.engine.capture cimport Captured, request_fault
+from fastlb.engine.admission cimport capture_request, refuse_exchange, start_exchange
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport (
     CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT)
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.exchange cimport ServerSide, exchange_new
-from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.sticking cimport stick_answer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_drained
@@ -253,7 +253,7 @@ cdef class H1Client(ClientConnection):
             self.begin_exchange(p, <uint32_t>got, n)
             return
         if got == PARSE_ERROR:
-            self.capture(p, n, n, 0, False, h.status, reason_text(h.reason))
+            capture_request(self, p, n, n, 0, False, h.status, reason_text(h.reason))
             self.refuse(p, n, h.status, b"PR", reason_text(h.reason))
             return
         if self.partial == NULL:
@@ -323,7 +323,7 @@ cdef class H1Client(ClientConnection):
             self.close_after = True
             self.unread_body = True
             if whole < 0:
-                self.capture(p, n, head_len + used, 0, True, 400, reason_text(self.chunked.reason))
+                capture_request(self, p, n, head_len + used, 0, True, 400, reason_text(self.chunked.reason))
                 refuse_exchange(e, self, p, head_len, 400, b"PR", reason_text(self.chunked.reason))
             else:
                 refuse_exchange(e, self, p, head_len, 413, b"PR", b"request body longer than limits.body")
@@ -350,17 +350,6 @@ cdef class H1Client(ClientConnection):
         self.exchange = e
         self.state = CLIENT_WAIT
         refuse_exchange(e, self, p, n, status, term, reason)
-
-    cdef void capture(self, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
-                      const char* reason) noexcept:
-        cdef Captured kept = self.front.captured
-        cdef char client[ADDRESS_TEXT]
-        if not kept.wanted(self.core.reactor.now_ms):
-            return
-        if not body:
-            at = request_fault(p, n, &self.front.limits)
-        kept.keep(p, n, at, before, body, reason, <int64_t>self.core.reactor.now_us + self.core.reactor.wall_offset_us)
-        kept.about(self.front.name, None, client, format_address(self.peer(), client), self.peer_port(), status)
 
     # --- request body
 
@@ -391,7 +380,7 @@ cdef class H1Client(ClientConnection):
             self.close_after = True
             self.unread_body = True
             self.state = CLIENT_WAIT
-            self.capture(p, n, used, <int64_t>e.bytes_in, True, 400, reason_text(self.chunked.reason))
+            capture_request(self, p, n, used, <int64_t>e.bytes_in, True, 400, reason_text(self.chunked.reason))
             e.body_refused(400, reason_text(self.chunked.reason))
             return
         if self.front.max_body and self.body_total > self.front.max_body:
@@ -452,6 +441,8 @@ cdef class H1Client(ClientConnection):
         head = write_response_head(core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
         if head < 0:
             return SENT_ERROR
+        if e.backend.affinity is not None:
+            head = <ssize_t>stick_answer(e, h, buf, core.obuf, <size_t>head, HEAD_OUT)
         if self.front.explain is not None:
             head = <ssize_t>core.reporter.explain(<PyObject*>e, core.obuf, <size_t>head)
         e.bytes_out += <uint64_t>head + n

@@ -37,7 +37,9 @@ cdef class RateLimits:
         RateSlot* table         # the region's, or one of its own
         uint64_t mask           # buckets - 1
         readonly list rules
-        object owner            # keeps the table mapped
+        uint32_t* locks         # LOCKS words, held while a key is entered
+        uint32_t owner          # worker + 1
+        object region           # keeps the table mapped; None: it is the limits' own
     # Hot. True when every rule lets the request pass; a rule behind one that refuses does not count it. `v` is of the
     # rule that is closest to its limit, or of the one that refused. O(rules), one cache line each.
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,

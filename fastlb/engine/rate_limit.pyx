@@ -8,19 +8,22 @@ given up: under an attack by more keys than the table holds, limits become laxer
 """
 
 from libc.stdlib cimport calloc, free
-from fastlb._core.region cimport RATE_SLOTS, Region
+from fastlb._core.atomics cimport fl_lock, fl_unlock
+from fastlb._core.region cimport LOCKS, RATE_SLOTS, Region
 from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.engine.request_key cimport (
-    KEY_COOKIE, KEY_HEADER, KEY_HOST, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, find_key)
+    KEY_COOKIE, KEY_HEADER, KEY_HOST, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, find_key, mask_address)
 
 cdef extern from *:
     """
+    #define fl_rate_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define fl_rate_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     static inline int fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) {
         return __atomic_compare_exchange_n(p, &seen, want, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
     """
     uint64_t fl_rate_load(uint64_t* p) noexcept nogil
+    void fl_rate_store(uint64_t* p, uint64_t v) noexcept nogil
     bint fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) noexcept nogil
 
 cdef enum:
@@ -105,57 +108,35 @@ cdef class RateRule:
         return joined[0] | 1
 
 
-cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, int prefix4, int prefix6) noexcept:
-    """The bits of an address that count, a v4-mapped IPv6 address as IPv4."""
-    cdef int bits = prefix6
-    cdef size_t i
-    cdef bint mapped = n == 16
-    if mapped:
-        for i in range(12):
-            if p[i] != (0xff if i >= 10 else 0):
-                mapped = False
-                break
-        if mapped:
-            p += 12
-            n = 4
-    if n == 4:
-        bits = prefix4
-    for i in range(n):
-        if bits >= 8:
-            out[i] = p[i]
-        elif bits > 0:
-            out[i] = p[i] & <unsigned char>(0xff << (8 - bits))
-        else:
-            out[i] = 0
-        bits -= 8
-    return n
-
-
 cdef class RateLimits:
     """The rules of a frontend and a route, in that order.
 
-    region: whose table to use; None for one of its own (tools and tests). Not thread-safe but for the table.
+    region: whose table to use, as `worker`; None for one of its own (tools and tests).
     """
 
-    def __cinit__(self, list rules not None, region=None, int slots=1024):
+    def __cinit__(self, list rules not None, region=None, int slots=1024, int worker=0):
         cdef Region shared
         self.rules = rules
-        self.owner = region
+        self.owner = <uint32_t>worker + 1
+        self.region = region
         if region is not None:
             shared = region
             self.table = shared.rates()
+            self.locks = shared.locks()
             self.mask = RATE_SLOTS // WAYS - 1
         else:
             if slots < WAYS or slots & (slots - 1):
                 raise ValueError(f"slots: {slots} is not a power of two of at least {WAYS}")
             self.table = <RateSlot*>calloc(slots, sizeof(RateSlot))
-            if self.table == NULL:
+            self.locks = <uint32_t*>calloc(LOCKS, sizeof(uint32_t))
+            if self.table == NULL or self.locks == NULL:
                 raise MemoryError
             self.mask = slots // WAYS - 1
 
     def __dealloc__(self):
-        if self.owner is None:
+        if self.region is None:
             free(self.table)
+            free(self.locks)
 
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,
                     RateVerdict* v) noexcept:
@@ -171,7 +152,7 @@ cdef class RateLimits:
             key = rule.key(h, base, client)
             if key == 0:
                 continue
-            if take(self.table, self.mask, key, now_us * 1000, rule, &one):
+            if take(self, key, now_us * 1000, rule, &one):
                 if one.remaining < v.remaining:
                     v[0] = one
                 continue
@@ -186,40 +167,51 @@ cdef class RateLimits:
         in seconds). For tests and tools."""
         cdef RateVerdict v
         cdef bytes raw = key if isinstance(key, bytes) else key.encode()
-        cdef bint ok = take(self.table, self.mask, xxh3_64(<const char*>raw, len(raw)) | 1, <uint64_t>(now * 1e9 + 0.5),
-                            self.rules[0], &v)
+        cdef bint ok = take(self, xxh3_64(<const char*>raw, len(raw)) | 1, <uint64_t>(now * 1e9 + 0.5), self.rules[0],
+                            &v)
         return ok, v.remaining, v.retry_after_s
 
 
-cdef bint take(RateSlot* table, uint64_t mask, uint64_t key, uint64_t now, RateRule rule, RateVerdict* v) noexcept:
+cdef RateSlot* enter(RateSlot* bucket, uint64_t key, uint32_t* lock, uint32_t owner) noexcept:
+    """The slot of a key that was not in its bucket; under the lock, for two workers must not give it one each."""
+    cdef bint locked = fl_lock(lock, owner)
+    cdef uint64_t tat, oldest = 0
+    cdef int i, victim = -1
+    for i in range(WAYS):
+        if fl_rate_load(&bucket[i].key) == key:
+            victim = i
+            break
+        tat = fl_rate_load(&bucket[i].tat) if fl_rate_load(&bucket[i].key) else 0
+        if victim < 0 or tat < oldest:
+            victim = i
+            oldest = tat
+    if bucket[victim].key != key:
+        # What the key before had left here must not count against this one.
+        fl_rate_store(&bucket[victim].key, 0)
+        fl_rate_store(&bucket[victim].tat, 0)
+        fl_rate_store(&bucket[victim].key, key)
+    if locked:
+        fl_unlock(lock)
+    return &bucket[victim]
+
+
+cdef bint take(RateLimits limits, uint64_t key, uint64_t now, RateRule rule, RateVerdict* v) noexcept:
     """Counts one request at `now` (ns); false when it comes too early, and then nothing is counted."""
-    cdef RateSlot* bucket = &table[(key >> 20 & mask) * WAYS]
+    cdef uint64_t at = key >> 20 & limits.mask
+    cdef RateSlot* bucket = &limits.table[at * WAYS]
     cdef RateSlot* slot
-    cdef RateSlot* victim
-    cdef uint64_t seen, tat, fresh, oldest
+    cdef uint64_t tat, fresh
     cdef int i, _try
     v.limit = rule.capacity
     v.retry_after_s = 0
     for _try in range(TRIES):
         slot = NULL
-        victim = NULL
-        oldest = 0
         for i in range(WAYS):
-            seen = fl_rate_load(&bucket[i].key)
-            if seen == key:
+            if fl_rate_load(&bucket[i].key) == key:
                 slot = &bucket[i]
                 break
-            tat = fl_rate_load(&bucket[i].tat) if seen else 0
-            if victim == NULL or tat < oldest:
-                victim = &bucket[i]
-                oldest = tat
         if slot == NULL:
-            seen = fl_rate_load(&victim.key)
-            if not fl_rate_cas(&victim.key, seen, key):
-                continue                # somebody else took it: look again
-            # What the key before had left here must not count against this one.
-            fl_rate_cas(&victim.tat, oldest, 0)
-            slot = victim
+            slot = enter(bucket, key, &limits.locks[at & (LOCKS - 1)], limits.owner)
         tat = fl_rate_load(&slot.tat)
         fresh = (tat if tat > now else now) + rule.interval_ns
         if fresh > now + rule.tolerance_ns:

@@ -18,6 +18,11 @@ cdef enum:
 # The bytes of the key (`name` in lower case for headers), or NULL when the request has none. O(head).
 cdef const char* find_key(int kind, const char* name, size_t name_len, const RequestHead* h, const char* base,
                           const sockaddr* client, size_t* n) noexcept
+# The bits of an address that count, a v4-mapped IPv6 address as IPv4, to out[0:16]; returns the number of octets.
+cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, int prefix4, int prefix6) noexcept
+# Value of `name=value` in a query string or a Cookie field (RFC 6265 section 4.2.1); NULL when absent. O(n).
+cdef const char* find_pair(const char* p, size_t n, char separator, const char* name, size_t name_len,
+                           size_t* found_len) noexcept
 # Value of the first field of a known name (FieldId); length 0 when there is none.
 cdef inline Span first_field(const RequestHead* h, int field_id) noexcept:
     cdef Span s

@@ -80,6 +80,32 @@ cdef const char* find_key(int kind, const char* name, size_t name_len, const Req
     return NULL
 
 
+cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, int prefix4, int prefix6) noexcept:
+    """The bits of an address that count, a v4-mapped IPv6 address as IPv4."""
+    cdef int bits = prefix6
+    cdef size_t i
+    cdef bint mapped = n == 16
+    if mapped:
+        for i in range(12):
+            if p[i] != (0xff if i >= 10 else 0):
+                mapped = False
+                break
+        if mapped:
+            p += 12
+            n = 4
+    if n == 4:
+        bits = prefix4
+    for i in range(n):
+        if bits >= 8:
+            out[i] = p[i]
+        elif bits > 0:
+            out[i] = p[i] & <unsigned char>(0xff << (8 - bits))
+        else:
+            out[i] = 0
+        bits -= 8
+    return n
+
+
 def key_of_head(int kind, bytes name not None, bytes head not None, str client="unix"):
     """(key, whether it is a packed address) of a whole request head, or None. For tools; ValueError for no head."""
     cdef RequestHead h

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 from fastlb.balance.selector cimport Selector
+from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.capture cimport Captured
 from fastlb.engine.guard cimport Guard
 from fastlb.engine.rate_limit cimport RateLimits
@@ -32,6 +33,7 @@ cdef class Backend:
         uint8_t key_kind            # KEY_* of request_key.pxd
         bytes key_name              # lower case, of a header, cookie or query parameter
         bint source_hash            # ip_hash reads the address its own way
+        Affinity affinity           # None: any server will do
         WaitQueue queue             # exchanges waiting for a free server
         Captured captured           # the last malformed response
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from fastlb import spec
 from fastlb.control.slots import Assignment
+from fastlb.control.stick_tables import Run
 from fastlb.runtime import messages
 
 HEADER = struct.Struct("<IH")
@@ -29,7 +30,7 @@ CHUNK = 1 << 18
 
 _CLASSES: dict[tuple[str, str], type] = {
     (value.__module__, value.__qualname__): value
-    for value in (*vars(spec).values(), *vars(messages).values(), Assignment)
+    for value in (*vars(spec).values(), *vars(messages).values(), Assignment, Run)
     if isinstance(value, type) and value.__module__.startswith("fastlb.")
 }
 

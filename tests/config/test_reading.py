@@ -236,6 +236,8 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
         retries = 1
         slow_start = "5s"
         retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4 }
+        affinity = { type = "table", on_unavailable = "fail", key = "uri", ipv4_prefix = 8, ipv6_prefix = 32, \
+size = 9, expire = "7s" }
         outlier.consecutive_failures = 1
         outlier.interval = "2s"
         outlier.success_rate = false
@@ -315,6 +317,9 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         retries=1,
         slow_start=5.0,
         retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4),
+        affinity=spec.Affinity(
+            "table", on_unavailable="fail", key="uri", ipv4_prefix=8, ipv6_prefix=32, size=9, expire=7
+        ),
         outlier=spec.Outlier(1, 2.0, False, 4.0, 5.0, 6, 7, 8.0, 9.0, 0.1, 11.0, False),
         circuit_breaker=spec.CircuitBreaker(("backend", "server"), 0.1, 0.2, 1.5, 3, 4.0, 6.0, 7, 8.0, 9),
         timeouts=times,

@@ -110,3 +110,23 @@ def test_over_processes_exactly_the_burst_passes() -> None:
     for w in workers:
         w.join(timeout=60)
     assert sum(passed) == 1000, passed
+
+
+def _race_for_new_keys(fd: int, worker: int, keys: int, start: object, result: Queue[int]) -> None:
+    one = RateLimits([RateRule("test", 1e-6, 0)], Region.attach(fd), worker=worker)
+    start.wait()  # type: ignore[attr-defined]
+    result.put(sum(one.check(f"k{i}", 1.0)[0] for i in range(keys)))
+
+
+def test_a_new_key_is_entered_once_by_all_processes() -> None:
+    """All processes meet each key at nearly the same time, and its one request passes once."""
+    region = Region.create(shared=True, slots=4)
+    context = multiprocessing.get_context("fork")
+    start, result = context.Barrier(4), context.Queue()
+    workers = [context.Process(target=_race_for_new_keys, args=(region.fd, w, 5000, start, result)) for w in range(4)]
+    for w in workers:
+        w.start()
+    passed = [result.get(timeout=60) for _ in workers]
+    for w in workers:
+        w.join(timeout=60)
+    assert sum(passed) == 5000, passed

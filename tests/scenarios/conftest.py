@@ -1,7 +1,21 @@
-"""Fixtures of the scenarios: one feature each, with real processes, readable as documentation."""
+"""Fixtures of the scenarios: a balancer as a process, and servers."""
 
 from __future__ import annotations
 
-from tests.e2e.conftest import balancer, no_wire_left, origin
+from collections.abc import Iterator
 
-__all__ = ["balancer", "no_wire_left", "origin"]
+import pytest
+
+from tests.e2e.conftest import balancer, no_wire_left, origin, shared_balancer
+from tests.e2e.servers import Answering
+
+__all__ = ["balancer", "named", "no_wire_left", "origin", "shared_balancer"]
+
+
+@pytest.fixture(scope="module")
+def named() -> Iterator[list[Answering]]:
+    """Three servers that answer with their name: s0, s1, s2, as in the configuration."""
+    servers = [Answering(lambda request, body=b"s%d" % i: body) for i in range(3)]  # type: ignore[misc]
+    yield servers
+    for server in servers:
+        server.stop()
