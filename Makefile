@@ -60,12 +60,18 @@ serve: build  ## a balancer in front of three demonstration servers; ARGS go to 
 	@exec $(PY) -m fastlb serve $(if $(ARGS),$(ARGS),--demo)
 
 .PHONY: test
-test: build .venv/.test .venv/.load  ## the whole test-suite on the release build
+test: build .venv/.test .venv/.bench .venv/.load  ## the whole test-suite on the release build
 	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: bench
 bench: build .venv/.test .venv/.bench  ## micro-benchmarks
-	$(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+	$(PY) -m pytest benchmarks --benchmark-only -m "not callgrind" $(ARGS)
+
+.PHONY: bench-history
+bench-history: build .venv/.test .venv/.bench  ## measures, adds to benchmarks/results/history, draws build/bench-history.html
+	@mkdir -p build
+	$(PY) -m pytest benchmarks/test_ratios.py --benchmark-only --benchmark-json=build/bench-run.json $(ARGS) \
+	; $(PY) -m benchmarks.history save build/bench-run.json && $(PY) -m benchmarks.history page
 
 .PHONY: bench-compare
 bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, nginx, wrk)
@@ -112,7 +118,7 @@ define copy_to
 endef
 
 .PHONY: debug
-debug: .venv/.test  ## the debug build (assertions, live-object counters) and its tests
+debug: .venv/.test .venv/.bench  ## the debug build (assertions, live-object counters) and its tests
 	$(call copy_to,debug)
 	cd build/debug && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_TEST_SLOWNESS=2 \
 	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -m pytest $(SLOW_PYTEST) $(PARALLEL) $(ARGS)
