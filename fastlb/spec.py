@@ -477,6 +477,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Of all TLS listeners."""
+
+    ticket_rotation: float = 28800.0  # seconds until session tickets get a new key; 0 = never
+
+
+@dataclass(frozen=True, slots=True)
 class Tracing:
     """Of the frontends whose `forwarded.traceparent` is on."""
 
@@ -516,6 +523,7 @@ class Spec:
     backends: tuple[Backend, ...]
     global_: Global = field(default_factory=Global)
     log: Log = field(default_factory=Log)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     tracing: Tracing = field(default_factory=Tracing)
     admin: Admin = field(default_factory=Admin)
     source: str = ""  # file it came from, for messages

@@ -15,6 +15,7 @@ from fastlb.admin import (
     routes_plain,
     routes_state,
     routes_tables,
+    routes_tls,
 )
 from fastlb.admin.context import Context
 
@@ -26,6 +27,7 @@ ROUTERS = (
     routes_explain.router,
     routes_logs.router,
     routes_tables.router,
+    routes_tls.router,
     routes_plain.router,
 )
 

@@ -23,6 +23,7 @@ from fastlb.control import counters as c
 from fastlb.control.breakers import STATES as BREAKER_STATES
 from fastlb.control.breakers import breaker_status
 from fastlb.control.region import MAINT, Region
+from fastlb.runtime.tls_keeper import Served
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Row)
@@ -50,6 +51,12 @@ def histograms(prefix: str, region: Region) -> list[AnyFamily[R]]:
     return [one(which, name, text) for which, (name, text) in enumerate(TIMES)]
 
 
+CERTIFICATES: Family[Served] = Family(
+    "fastlb_tls_certificate_not_after_timestamp_seconds",
+    "gauge",
+    "When a certificate ends, seconds since 1970.",
+    lambda one: int(one.leaf.not_after.timestamp()),
+)
 BUILD: Family[None] = Family("fastlb_build_info", "gauge", "Version of fastlb and of the interpreter.", lambda _: 1)
 
 
@@ -206,6 +213,7 @@ class Exporter:
             members = [(f'worker="{w.slot}"', w) for w in worker_facts(self._board.running)]
             yield from written(worker_families(), members)
         if chosen.scope("frontend"):
+            yield from written([CERTIFICATES], _certificates(self._board.running.service.tls.served()))
             frontends = _labelled(self._frontends)
             yield from written([*frontend_families(region), *haproxy.frontend_families()], frontends)
         if chosen.scope("backend"):
@@ -221,6 +229,15 @@ class Exporter:
             yield from written([*server_families(region), *haproxy.server_families(region, now)], servers)
         if openmetrics:
             yield "# EOF\n"
+
+
+def _certificates(served: Sequence[Served]) -> list[tuple[str, Served]]:
+    return [
+        (f'proxy="{escaped(one.frontend)}",listen="{escaped(one.address)}",name="{escaped(name)}",'
+         f'key="{one.leaf.kind}",serial="{one.leaf.serial}"', one)
+        for one in served
+        for name in one.leaf.names[:1] or (one.leaf.subject,)
+    ]  # fmt: skip
 
 
 def _labelled(rows: Sequence[R]) -> list[tuple[str, R]]:

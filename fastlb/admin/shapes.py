@@ -196,7 +196,7 @@ class InfoView(TypedDict):
 class EventView(TypedDict):
     seq: int
     at: datetime
-    kind: Literal["server", "backend", "worker", "process"]
+    kind: Literal["server", "backend", "worker", "process", "tls"]
     level: Literal["info", "warning", "error"]
     subject: str
     text: str

@@ -65,6 +65,7 @@ _shows("backends", "/v1/backends", tables.backends, "The groups of servers.")
 _shows("routes", "/v1/routes", tables.routes, "What requests are matched with, in order.")
 _shows("workers", "/v1/workers", tables.workers, "The processes that carry the traffic.")
 _shows("errors", "/v1/errors", tables.errors, "The last malformed message of each frontend and backend.")
+_shows("certificates", "/v1/certificates", tables.certificates, "The certificates in use, and until when they last.")
 _shows("changes", "/v1/changes", tables.changes, "What was changed at run time and is in force.")
 _shows("config", "/v1/config", tables.config, "The configuration that runs, with every default.")
 
@@ -130,6 +131,13 @@ def show_events(ask: Ask, number: int) -> None:
 def events(ask: Ask, number: int, *, follow: bool) -> None:
     """What happened lately: servers, workers, reloads."""
     _events(ask, number, follow=follow)
+
+
+@ctl.command()
+@place_options
+def certificates(ask: Ask) -> None:
+    """Have the files of all certificates read again; nothing else is touched."""
+    _answered(ask, ask.send("POST", "/v1/certificates/reload", {}))
 
 
 @ctl.command()

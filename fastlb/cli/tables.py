@@ -336,3 +336,16 @@ def _since(moment: str) -> float:
 
 def _clock(moment: str) -> str:
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def certificates(told: Told) -> list[str]:
+    """A line a certificate, those that end first on top."""
+    rows = []
+    for one in told["certificates"]:
+        left = one["days_left"]
+        color = "red" if left <= 3 else "yellow" if left <= 30 else "green"
+        names = safe(", ".join(one["names"][:3]) or one["subject"])
+        where = f"{one['frontend']} {one['listen']}"
+        end = one["not_after"][:16].replace("T", " ")
+        rows.append((safe(where), names, one["key"], end, click.style(f"{left:.0f}", fg=color), safe(one["file"])))
+    return table(("listener", "names", "key", "ends (UTC)", "days", "file"), rows, right=("days",))

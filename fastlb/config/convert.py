@@ -37,6 +37,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
             group=config.global_.group,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
+        tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation),
         tracing=spec.Tracing(sample=config.tracing.sample),
         admin=spec.Admin(
             listen=config.admin.listen,

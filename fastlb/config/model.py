@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 from .models_backends import BackendTable
 from .models_frontends import FrontendTable
 from .models_global import AdminTable, GlobalTable, LimitsTable, LogTable, TimeoutsTable, TracingTable
+from .models_tls import TlsSettingsTable
 from .types import Name, Table, option
 
 
@@ -18,6 +19,7 @@ class Config(Table):
     global_: GlobalTable = option(GlobalTable, "The process as a whole.", alias="global")
     admin: AdminTable = option(AdminTable, "Where the program itself is watched and steered.")
     log: LogTable = option(LogTable, "Access and error log.")
+    tls: TlsSettingsTable = option(TlsSettingsTable, "What all TLS listeners have in common.")
     tracing: TracingTable = option(TracingTable, "Traces that begin here, and where our own spans go.")
     timeouts: TimeoutsTable = option(TimeoutsTable, "How long to wait; a frontend or backend can override any of them.")
     limits: LimitsTable = option(LimitsTable, "How large a request may be; a frontend can override any of them.")

@@ -70,6 +70,16 @@ CertFiles = Annotated[
 Version = Annotated[str, PlainValidator(_version), WithJsonSchema({"type": "string", "enum": ["1.2", "1.3"]})]
 
 
+class TlsSettingsTable(Table):
+    """What all TLS listeners have in common."""
+
+    ticket_rotation: Duration = option(
+        spec.TlsSettings().ticket_rotation,
+        "Until session tickets get a new key; the three before are still taken. 0 = never.",
+        shown="8h",
+    )
+
+
 class TlsTable(Table):
     """Certificates of a listener, and whom it speaks TLS with."""
 

@@ -77,6 +77,7 @@ def diff(old: Spec, new: Spec, load: Load | None = None) -> tuple[Difference, ..
     for kind, before, after in (
         ("global", old.global_, new.global_),
         ("log", old.log, new.log),
+        ("tls", old.tls, new.tls),
         ("tracing", old.tracing, new.tracing),
         ("admin", old.admin, new.admin),
     ):

@@ -107,6 +107,9 @@ class Actions(Protocol):
     async def forget(self, backend: str, server: str) -> Answer:
         """The server as the configuration has it: undoes all of the above."""
 
+    async def reload_certificates(self) -> Answer:
+        """Reads the files of all certificates again; nothing else is touched. PARTLY when some cannot be used."""
+
     async def save_overlay(self) -> Answer:
         """Writes all run-time changes to the overlay file ([global] overlay), which the next start reads."""
 

@@ -128,6 +128,12 @@ class ProcessCrew:
         """Returns when no worker accepts on these sockets any more."""
         await asyncio.gather(*(w.unlisten(numbers, within) for w in self.workers))
 
+    async def secrets(self, message: messages.Secrets) -> None:
+        """Returns when every worker has the certificates and ticket keys."""
+        for worker in self.workers:
+            worker.send(message)
+        await self.ask("errors")  # answered behind what was sent before
+
     def reopen_logs(self) -> None:
         for worker in self.workers:
             worker.send(messages.ReopenLogs())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from fastlb.control.region import Region
 from fastlb.control.slots import Assignment
-from fastlb.spec import Spec
+from fastlb.spec import Spec, Tls
 
 
 class Engine(Protocol):
@@ -24,6 +24,12 @@ class Engine(Protocol):
 
     def listen(self, number: int, frontend: str, listen_index: int, sock: socket.socket) -> None:
         """Accepts on a copy of the socket, for the frontend's `listen[listen_index]`; `number` names it from now on."""
+
+    def certificates(self, frontend: str, index: int, tls: Tls) -> None:
+        """Handshakes of the frontend's `listen[index]` use these from now on; raises with nothing changed."""
+
+    def tickets(self, keys: Sequence[bytes]) -> None:
+        """Session tickets are made with the first key and read with any."""
 
     def unlisten(self, number: int, within: float) -> None:
         """Takes what the queue of the socket holds, then lets go of it.

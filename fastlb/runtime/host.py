@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastlb.control.region import DRAINING, READY, Region
 from fastlb.control.slots import Assignment
 from fastlb.control.sockets import Given
 from fastlb.runtime.engine_api import EngineFactory
+from fastlb.runtime.messages import Secrets
 from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
@@ -40,8 +41,12 @@ class EngineHost:
         """ready, draining or gone."""
         return "gone" if self._ended.is_set() else "draining" if self._draining else "ready"
 
-    def start(self, spec: Spec, assignment: Assignment, listeners: Iterable[Given]) -> None:
+    def start(
+        self, spec: Spec, assignment: Assignment, listeners: Iterable[Given], tickets: Sequence[bytes] = ()
+    ) -> None:
         """Applies the configuration, then accepts. Raises what the engine raises; close() then cleans up."""
+        if tickets:
+            self.engine.tickets(tickets)
         self.apply(spec, assignment, listeners)
         self._region.set_worker(self._worker, pid=os.getpid(), state=READY)
         self._tick()
@@ -71,6 +76,16 @@ class EngineHost:
             raise
         self._running = (spec, assignment, indices)
         self._region.set_worker(self._worker, generation=assignment.generation)
+
+    def secrets(self, message: Secrets) -> None:
+        """Takes new certificates and ticket keys; what cannot be used stays as it was."""
+        if message.tickets:
+            self.engine.tickets(message.tickets)
+        for frontend, index, tls in message.listeners:
+            try:
+                self.engine.certificates(frontend, index, tls)
+            except Exception:
+                log.exception("the certificates of %s were not replaced", frontend)
 
     def unlisten(self, numbers: Iterable[int], within: float) -> None:
         """Lets go of listening sockets, their queues served first."""

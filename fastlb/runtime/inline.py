@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastlb.control.slots import Assignment
+from fastlb.runtime import messages
 from fastlb.runtime.asking import LogTail
 from fastlb.runtime.engine_api import EngineFactory, default_factory
 from fastlb.runtime.extras import WorkerInfo
@@ -47,7 +48,7 @@ class InlineCrew:
         try:
             self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
             given = list(service.listeners.of_slot(0))
-            self._host.start(service.spec, service.assignment, given)
+            self._host.start(service.spec, service.assignment, given, service.tls.tickets)
             self._listening.update(number for number, _, _, _ in given)
             self._started_at = time.time()
         except Exception as error:
@@ -102,6 +103,11 @@ class InlineCrew:
         if self._host is not None:
             self._host.unlisten(self._listening.intersection(numbers), within)
         self._listening.difference_update(numbers)
+
+    async def secrets(self, message: messages.Secrets) -> None:
+        """Hands certificates and ticket keys to the engine."""
+        if self._host is not None:
+            self._host.secrets(message)
 
     def reopen_logs(self) -> None:
         """Closes and opens log files."""

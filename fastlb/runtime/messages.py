@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastlb.control.slots import Assignment
-from fastlb.spec import Spec
+from fastlb.spec import Spec, Tls
 
 ListenerKey = tuple[int, str, int]  # number, frontend, index in its `listen`
 
@@ -27,6 +27,15 @@ class Start:
     spec: Spec
     assignment: Assignment
     max_connections: int
+    tickets: tuple[bytes, ...] = ()  # keys of TLS session tickets, the current one first
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Supervisor: certificates of listeners that changed, and the keys of session tickets from now on."""
+
+    tickets: tuple[bytes, ...]
+    listeners: tuple[tuple[str, int, Tls], ...] = ()  # frontend, index in its `listen`
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,7 @@ Message = (
     | Drain
     | Stop
     | ReopenLogs
+    | Secrets
     | Ask
     | Told
     | LogLines

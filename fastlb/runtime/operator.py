@@ -303,6 +303,16 @@ class Operator:
             changes = self._changes.forgotten(backend, change.address)
             return await self._replace(changes, f"server {backend}/{change.name} is as the configuration has it")
 
+    async def reload_certificates(self) -> Answer:
+        found = await self._service.tls.reload(self._crew)
+        text = f"certificates of {', '.join(found.changed) or 'no listener'} are replaced"
+        if not found.problems:
+            return self._answer(Verdict.DONE, text)
+        return self._answer(
+            Verdict.PARTLY if found.changed else Verdict.WRONG,
+            f"{text}; {'; '.join(found.problems)}; there the certificates before stay in use",
+        )
+
     async def save_overlay(self) -> Answer:
         async with self._lock:
             path = self._configured.global_.overlay

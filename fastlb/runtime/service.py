@@ -26,6 +26,8 @@ from fastlb.health.ramp import Ramps
 from fastlb.runtime import limits
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
+from fastlb.runtime.messages import Secrets
+from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
 from fastlb.spec import Spec
 
@@ -50,6 +52,9 @@ class Crew(Protocol):
 
     async def grow(self, count: int) -> list[str]:
         """Has at least `count` engines run what runs; a line for each that cannot."""
+
+    async def secrets(self, message: Secrets) -> None:
+        """Returns when every engine has these certificates and ticket keys."""
 
     def shrink(self, count: int, within: float) -> None:
         """Has the engines beyond the first `count` finish what is in flight, and leave."""
@@ -80,7 +85,8 @@ class Service:
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
         self.breakers = Breakers(self.region, self.events, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()  # held while the spec is being replaced
+        self.tls = TlsKeeper(self)
         self._names: asyncio.Task[None] | None = None
         self._look_for_names = asyncio.Event()
         self._held = False  # what left the configuration stays in service
@@ -103,6 +109,7 @@ class Service:
                     wanted, self.descriptors, allowed,
                 )  # fmt: skip
             self.max_connections = min(wanted or allowed, allowed)
+            self.spec = await asyncio.to_thread(with_certificates, self.spec, self.spec, self.events)
             self.spec, problems = await resolve(self.spec)
             for problem in problems:
                 log.warning("%s", problem)
@@ -121,6 +128,7 @@ class Service:
         self.outliers.apply(self.spec, self.assignment)
         self.breakers.start()
         self.breakers.apply(self.spec, self.assignment)
+        self.tls.start(crew)
         self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
 
     async def apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
@@ -130,8 +138,9 @@ class Service:
         or ConfigError, with nothing changed, when an address cannot be bound or `spec` does not fit the region. `hold`:
         what left the configuration stays in service until `settle`, so that the way back costs nobody anything.
         """
-        async with self._lock:
+        async with self.lock:
             before, held = self.spec, self._held
+            spec = await asyncio.to_thread(with_certificates, spec, before, self.events)
             workers = self._wanted(spec)
             # Those that join run what runs before anything changes, so that their part of the queues never waits.
             errors = await crew.grow(workers)
@@ -160,7 +169,7 @@ class Service:
 
     async def settle(self, crew: Crew) -> None:
         """Lets go of what `apply(hold=True)` kept."""
-        async with self._lock:
+        async with self.lock:
             self._held = False
             await self._settle(crew)
 
@@ -224,6 +233,7 @@ class Service:
             self._names.cancel()
             await asyncio.gather(self._names, return_exceptions=True)
             self._names = None
+        await self.tls.stop()
         self.outliers.close()
         self.breakers.close()
         await self.monitor.close()

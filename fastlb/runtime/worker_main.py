@@ -76,6 +76,9 @@ class Worker:
                 self._leave(0)
             case messages.Ask(number, what):
                 self._channel.send(messages.Told(number, self._host and self._host.answer(what, self._send_lines)))
+            case messages.Secrets():
+                if self._host is not None:
+                    self._host.secrets(message)
             case messages.ReopenLogs():
                 if self._host is not None:
                     self._host.engine.reopen_logs()
@@ -99,7 +102,7 @@ class Worker:
         try:
             region = Region.attach(fds[0])
             self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
-            self._host.start(message.spec, message.assignment, self._sockets)
+            self._host.start(message.spec, message.assignment, self._sockets, message.tickets)
         except Exception as error:
             log.exception("cannot start")
             self._channel.send(messages.Failed(f"{type(error).__name__}: {error}"))

@@ -293,7 +293,9 @@ class WorkerProcess:
         service = self._service
         self._listening.clear()
         self._send_sockets(channel)
-        start = messages.Start(self.slot, service.spec, service.assignment, service.max_connections)
+        start = messages.Start(
+            self.slot, service.spec, service.assignment, service.max_connections, service.tls.tickets
+        )
         channel.send(start, [service.region.fd])
 
     def _send_sockets(self, channel: Channel) -> list[int]:

@@ -181,6 +181,7 @@ def test_every_field_of_the_spec_can_be_set() -> None:
 group = "9" }
         log = { access = "./a.log", format = "combined", level = "error" }
         tracing = { sample = 0.25 }
+        tls = { ticket_rotation = "1h" }
         admin = { listen = ":8404", socket = "/run/x", token = "env:T", read_only = true }
         timeouts = { connect = "1s", header = "2s", client = "3s", server = "4s", idle = "5s", tunnel = "6s", \
 half_closed = "9s", queue = "7s", drain = "8s" }
@@ -263,6 +264,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert found.global_ == spec.Global(3, 7, True, "o.toml", "/p", "u", "9")
     assert found.log == spec.Log("./a.log", "combined", "error")
     assert found.tracing == spec.Tracing(0.25)
+    assert found.tls == spec.TlsSettings(3600.0)
     assert web.explain == ("10.1.0.0/16",)
     assert found.admin == spec.Admin(Address("", 8404), "/run/x", "env:T", True)
     assert web.timeouts == app.timeouts == times
