@@ -20,6 +20,7 @@ from fastlb._core.histogram cimport BUCKETS, Mark, bucket_of, ladder_of, quantil
 from fastlb._core.mapping cimport (
     CLOCK_MONOTONIC, MADV_DONTDUMP, MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_READ,
     PROT_WRITE, clock_gettime, madvise, mmap, munmap, timespec)
+from fastlb._core.net cimport close
 from fastlb._core.shared cimport (
     SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupHeld,
     GroupLine, RateSlot, ServerLine, StickBucket)
@@ -140,7 +141,7 @@ cdef class Region:
         if self._base != NULL:
             munmap(self._base, self._size)
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)  # not os.close: at the end of the interpreter that module is gone
 
     cdef _map(self, int fd, size_t size):
         cdef int flags = MAP_SHARED if fd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS

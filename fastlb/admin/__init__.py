@@ -6,9 +6,7 @@ start or after a reload: they are large.
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-
+from fastlb.control.sockets import Inherited
 from fastlb.runtime.extras import Extra, ExtraFactory, ExtraPlan, Running
 from fastlb.spec import Admin, Spec
 
@@ -33,8 +31,10 @@ class OnDemand:
         if self._server is None:
             if not wanted(spec.admin):
                 return _Nothing()
-            module = await asyncio.to_thread(importlib.import_module, "fastlb.admin.server")
-            self._server = module.AdminServer(self._running)
+            # Half a second in which the supervisor does nothing else, once.
+            from fastlb.admin.server import AdminServer
+
+            self._server = AdminServer(self._running)
         return await self._server.plan(spec)
 
     async def close(self) -> None:
@@ -46,6 +46,13 @@ class OnDemand:
 
     def files(self) -> list[str]:
         return [] if self._server is None else self._server.files()
+
+    def inheritance(self) -> list[Inherited]:
+        return [] if self._server is None else self._server.inheritance()
+
+    def forget_files(self) -> None:
+        if self._server is not None:
+            self._server.forget_files()
 
 
 class _Nothing:

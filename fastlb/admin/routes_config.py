@@ -38,6 +38,11 @@ def router(context: Context) -> APIRouter:
         """Brings the configuration before a reload that waits to be confirmed back at once."""
         return Json(views.answer_view(done(await context.actions.revert())))
 
+    @routes.post("/upgrade", response_model=shapes.AnswerView, responses=REFUSALS)
+    async def upgrade() -> Json:
+        """Starts the program anew and hands everything over to it. Answers when that accepts connections."""
+        return Json(views.answer_view(done(await context.actions.upgrade())))
+
     @routes.get("/config", response_model=dict[str, Any], responses=problems(401, 403))
     async def config() -> Json:
         """The configuration that runs, run-time changes included, defaults filled in: seconds and bytes as numbers."""

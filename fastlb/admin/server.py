@@ -18,7 +18,7 @@ from fastlb.admin.board import Board
 from fastlb.admin.context import Context
 from fastlb.admin.sampler import Sampler
 from fastlb.control.bind import UNIX_MODE
-from fastlb.control.sockets import Listeners
+from fastlb.control.sockets import Inherited, Listeners
 from fastlb.runtime.extras import Running
 from fastlb.runtime.info import shown
 from fastlb.spec import Address, Admin, Spec
@@ -209,6 +209,13 @@ class AdminServer:
 
     def files(self) -> list[str]:
         return [file for endpoint in self._endpoints.values() for file in endpoint.listeners.files()]
+
+    def inheritance(self) -> list[Inherited]:
+        return [one for endpoint in self._endpoints.values() for one in endpoint.listeners.inheritance()]
+
+    def forget_files(self) -> None:
+        for endpoint in self._endpoints.values():
+            endpoint.listeners.forget_files()
 
 
 def _addresses(admin: Admin) -> dict[str, Address]:

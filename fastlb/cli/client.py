@@ -149,7 +149,7 @@ class Client:
 
     def __init__(self, place: Place, timeout: float = TIMEOUT) -> None:
         self.place = place
-        self._timeout = timeout
+        self.timeout = timeout
 
     def get(self, path: str, **query: object) -> Any:
         """JSON of a 200. Raises ApiFailure."""
@@ -158,7 +158,7 @@ class Client:
 
     def ask(self, method: str, target: str, data: Any = None) -> Any:
         """JSON of a good answer; `data` is sent as JSON, bytes as they are. Raises ApiFailure."""
-        connection = self._connect(self._timeout)
+        connection = self._connect(self.timeout)
         try:
             response = self._request(connection, method, target, data)
             body = response.read()

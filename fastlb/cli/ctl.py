@@ -1,4 +1,4 @@
-"""`fastlb ctl`, `fastlb reload` and `fastlb diff`: what an operator asks of a running fastlb."""
+"""`fastlb ctl`, `fastlb reload`, `fastlb diff` and `fastlb upgrade`: what an operator asks of a running fastlb."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .place import STATUS_FAILED, STATUS_WRONG, Ask, group_options, place_option
 
 STATES = ("ready", "drain", "maint")
 LOOK = 0.2  # seconds between two looks whether a server has nothing in flight any more
+UPGRADE_TIMEOUT = 150.0  # seconds; more than the new process gets to become ready
 INTERRUPTED = 130  # what a shell calls the end by Ctrl-C
 
 
@@ -370,6 +371,19 @@ def diff(ask: Ask, file: str | None) -> None:
     )
 
 
+@click.command()
+@place_options
+def upgrade(ask: Ask) -> None:
+    """Have the running fastlb replaced by the program as it is installed now.
+
+    It is started with the same arguments and takes over all sockets and run-time changes; no connection is refused. The
+    old one leaves when what is in flight on it has ended. When the new one does not start, nothing changes and the exit
+    status is 1.
+    """
+    ask.client.timeout = UPGRADE_TIMEOUT
+    _answered(ask, ask.send("POST", "/v1/upgrade"))
+
+
 @ctl.command()
 @place_options
 def confirm(ask: Ask) -> None:
@@ -393,6 +407,7 @@ def save(ask: Ask) -> None:
 
 ctl.add_command(reload)
 ctl.add_command(diff)
+ctl.add_command(upgrade)
 
 
 def _answered(ask: Ask, told: Any) -> None:

@@ -9,7 +9,7 @@ import click
 
 from fastlb import __version__
 
-from .ctl import ctl, diff, reload
+from .ctl import ctl, diff, reload, upgrade
 from .names import SECONDS
 from .parameters import ALGORITHM, FIELD, LISTEN, SERVER, WORKERS
 from .place import Ask, place_options
@@ -154,5 +154,6 @@ def top(ask: Ask, interval: float) -> None:
 
 main.add_command(ctl)
 main.add_command(reload)
+main.add_command(upgrade)
 main.add_command(diff)
 ctl.add_command(explain)

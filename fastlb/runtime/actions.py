@@ -113,6 +113,12 @@ class Actions(Protocol):
     async def save_overlay(self) -> Answer:
         """Writes all run-time changes to the overlay file ([global] overlay), which the next start reads."""
 
+    async def upgrade(self) -> Answer:
+        """Starts the program anew and hands everything over to it, without closing a socket; then this one drains.
+
+        REFUSED, with nothing changed, when the new one does not become ready.
+        """
+
     def changes(self) -> tuple[ServerChange, ...]:
         """The run-time changes in force."""
 

@@ -99,6 +99,12 @@ class Extra(Protocol):
     def files(self) -> list[str]:
         """Files of its Unix sockets, which must belong to the user that the program becomes."""
 
+    def inheritance(self) -> list[Inherited]:
+        """Its listening sockets, for a process that takes over."""
+
+    def forget_files(self) -> None:
+        """`close` leaves the files of Unix sockets where they are: they are served by another process now."""
+
 
 ExtraFactory = Callable[[Running], Extra]
 

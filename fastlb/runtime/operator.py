@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from fastlb.control.sockets import ListenError
 from fastlb.errors import MISSING, ConfigError, Problem
 from fastlb.runtime.actions import Answer, Verdict
 from fastlb.runtime.extras import Extra, ExtraPlan
+from fastlb.runtime.handover import HandoverError
 from fastlb.runtime.service import Crew, Service
 from fastlb.spec import Address, Backend, Server, ServerChange, ServerState, Spec
 
@@ -82,6 +83,8 @@ class Operator:
         self._configured = configured
         self._changes = Changes(configured.changes)
         self.extras: Sequence[Extra] = ()  # they follow the configuration
+        # Has another process take over, and returns its id or raises HandoverError; None = there is no such way.
+        self.hand_over: Callable[[], Awaitable[int]] | None = None
         self._pending: _Pending | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -336,6 +339,23 @@ class Operator:
         return self._configured
 
     # ---- the process
+
+    async def upgrade(self) -> Answer:
+        async with self._lock:
+            if self.hand_over is None:
+                return self._answer(Verdict.REFUSED, "this program cannot be replaced while it runs")
+            if self._pending is not None:
+                return self._answer(Verdict.REFUSED, "a reload waits for its confirmation")
+            try:
+                pid = await self.hand_over()
+            except HandoverError as error:
+                answer = self._answer(Verdict.REFUSED, f"the upgrade failed and nothing is changed: {error}")
+            else:
+                answer = self._answer(
+                    Verdict.DONE, f"process {pid} has taken over; this one finishes what is in flight"
+                )
+            self._report(answer)
+            return answer
 
     def soon(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Starts an action that nobody waits for: that of a signal, say."""

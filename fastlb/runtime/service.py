@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from fastlb.control.events import Events
-from fastlb.control.region import GAUGE_COUNTERS, LIMITS, Region
+from fastlb.control.region import GAUGE_COUNTERS, LIMITS, UP, Region
 from fastlb.control.resolve import resolve
 from fastlb.control.server_state import publish, retire
-from fastlb.control.slots import Assignment, Slots
+from fastlb.control.slots import Assignment, ServerId, Slots
 from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
 from fastlb.errors import ConfigError, FastlbError, Problem
@@ -119,6 +119,24 @@ class Service:
         except BaseException:
             self.listeners.close()
             raise
+
+    def health(self) -> dict[ServerId, bool]:
+        """What checks found of the servers that have any."""
+        return {
+            (b.name, s.address): bool(self.region.state(self.assignment.server(b.name, s.address)) & UP)
+            for b in self.spec.backends
+            for s in b.servers
+            if b.health_check is not None
+        }
+
+    def take_health(self, found: Mapping[ServerId, bool]) -> None:
+        """Begins with what another process found; of servers that are checked here too."""
+        for backend in self.spec.backends:
+            for server in backend.servers:
+                up = found.get((backend.name, server.address))
+                if up is not None and backend.health_check is not None and server.resolved:
+                    index = self.assignment.server(backend.name, server.address)
+                    self.region.change_state(index, set=UP if up else 0, clear=0 if up else UP)
 
     def watch(self, crew: Crew) -> None:
         """Starts the health checks, active and passive, and the search for names that were not found."""

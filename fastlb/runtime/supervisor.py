@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -19,6 +21,7 @@ from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running
+from fastlb.runtime.handover import Handover, HandoverError, Receiver, command, hand_over
 from fastlb.runtime.info import RuntimeInfo, shown
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
@@ -34,6 +37,7 @@ from fastlb.spec import Spec
 log = logging.getLogger("fastlb.runtime")
 
 OK, FAILED, WRONG_CONFIG = 0, 1, 2  # exit statuses
+PATIENCE = 5.0  # seconds that idle connections get for a last request, when another process has taken over
 
 
 class Supervisor:
@@ -63,6 +67,9 @@ class Supervisor:
         self._factory = factory
         self._extras = extras
         self._notifier = Notifier.from_environment()
+        self._receiver: Receiver | None = None  # from whom we take over
+        self._up = False  # all workers accept
+        self._successor = 0  # process that has taken over from us
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._crew: ProcessCrew | InlineCrew | None = None
@@ -75,8 +82,12 @@ class Supervisor:
         """Serves; returns the exit status: 0 after a signal, 1 when it cannot run, 2 when `spec` cannot be used."""
         self._handle_signals()
         try:
+            self._receiver = Receiver.from_environment()
             running, crew = await self._prepare()
             return await self._serve(running, crew)
+        except HandoverError as error:
+            log.error("cannot take over: %s", error)
+            return FAILED
         except (ListenError, ConfigError) as error:
             for problem in error.problems:
                 log.error("%s", problem)
@@ -92,21 +103,30 @@ class Supervisor:
                 await self._service.close()
             if self._spec.global_.pid_file:
                 remove_pid_file(self._spec.global_.pid_file)
+            if self._receiver is not None:
+                self._receiver.close()
 
     async def _prepare(self) -> tuple[Running, ProcessCrew | InlineCrew]:
         """Everything that may need root: opens what there is to open, then becomes who the configuration names."""
         settings, source = self._spec.global_, self._spec.source
         self._marks = await asyncio.to_thread(marks_of, self._watched())
         identity = identity_of(settings, source)
+        if self._receiver is not None:  # what was changed at run time, rather than what the overlay has of it
+            self._spec = dataclasses.replace(self._spec, changes=tuple(self._receiver.handover.changes))
         effective = Changes(self._spec.changes).over(self._spec)
         self._service = service = Service(effective, workers=settings.workers)
         service.listeners.inherit(passed_sockets())
+        if self._receiver is not None:
+            service.listeners.inherit(self._receiver.handover.sockets)
         await service.open()
+        if self._receiver is not None:
+            service.take_health(self._receiver.handover.up)
         crew: ProcessCrew | InlineCrew
         crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
         self._crew = crew
         self._operator = Operator(service, crew, self._spec, self._source)
         self._operator.on_reload = self._reloading
+        self._operator.hand_over = self._hand_over
         running = Running(
             service, crew, os.getpid(), actions=self._operator, inherited=service.listeners.take_unclaimed()
         )
@@ -116,19 +136,24 @@ class Supervisor:
             self._open_extras.append(extra)
         self._operator.extras = self._open_extras
         for one in running.inherited:
-            log.warning("nothing listens on %s, which was passed by the service manager", shown(one.asked[1]))
+            log.warning("nothing listens on %s any more, whose socket was passed on", shown(one.asked[1]))
             for sock in one.sockets:
                 sock.close()
         running.inherited = []
-        if settings.pid_file:
-            with _problem("global.pid_file", settings.pid_file, source, "cannot be written"):
-                write_pid_file(settings.pid_file)
+        if self._receiver is None:
+            self._write_pid_file()
         if identity is not None:
             files = [*service.listeners.files(), *(f for extra in self._open_extras for f in extra.files())]
             files += [settings.pid_file] if settings.pid_file else []
             with _problem("global.user", settings.user or settings.group, source, "cannot be taken on"):
                 become(identity, files, [path] if (path := log_file(self._spec)) else [])
         return running, crew
+
+    def _write_pid_file(self) -> None:
+        path = self._spec.global_.pid_file
+        if path:
+            with _problem("global.pid_file", path, self._spec.source, "cannot be written"):
+                write_pid_file(path)
 
     async def _serve(self, running: Running, crew: ProcessCrew | InlineCrew) -> int:
         service = running.service
@@ -144,8 +169,12 @@ class Supervisor:
             return FAILED
         finally:
             alive.cancel()
+        if self._receiver is not None:
+            await self._receiver.ready()
+            self._write_pid_file()
         service.watch(crew)
         running.phase = Phase.READY
+        self._up = True
         places = [*info.places(), *(place for extra in self._open_extras for place in extra.places())]
         print(f"fastlb ready: {'; '.join(places)}; {workers_text(info)}", file=sys.stderr, flush=True)
         self._notifier.ready(self._status())
@@ -170,15 +199,39 @@ class Supervisor:
             if not stop.done():
                 within = drain_time(service.spec)
                 log.info("draining: no new connections, %g s for what is in flight", within)
-                self._notifier.stopping("draining")
+                if self._successor:
+                    await self._leave_places(service)
+                else:
+                    self._notifier.stopping("draining")
                 await service.stop_watching()
                 # Closed here first, so that a worker's own close is the last: what still waits in a queue is served.
                 service.listeners.close()
-                await self._unless(crew.drain(within), self._stop_asked)
+                await self._unless(crew.drain(within, PATIENCE if self._successor else 0.0), self._stop_asked)
             return FAILED if failure.done() else OK
         finally:
             for task in (drain, stop, failure, alive, watching):
                 task.cancel()
+
+    async def _hand_over(self) -> int:
+        """Has a new process take over; its id. Raises HandoverError, and then nothing is changed."""
+        service, operator = self._service, self._operator
+        assert service is not None and operator is not None
+        if self._drain_asked.is_set() or self._stop_asked.is_set():
+            raise HandoverError("the program is stopping")
+        sockets = [*service.listeners.inheritance(), *(i for extra in self._open_extras for i in extra.inheritance())]
+        handover = Handover(sockets, operator.changes(), service.health())
+        log.info("upgrade: %s", shlex.join(command()))
+        self._successor = await hand_over(handover, self._notifier.successor)
+        self._drain_asked.set()
+        return self._successor
+
+    async def _leave_places(self, service: Service) -> None:
+        """Leaves the files of Unix sockets, and all questions from now on, to the successor."""
+        service.listeners.forget_files()
+        for extra in reversed(self._open_extras):
+            extra.forget_files()
+            await extra.close()
+        self._open_extras.clear()
 
     async def _unless(self, work: Coroutine[None, None, None], *events: asyncio.Event) -> bool:
         """True when the work is done, false when it was given up because of one of the events."""
@@ -203,6 +256,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGQUIT, self._stop_asked.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
+        loop.add_signal_handler(signal.SIGUSR2, self._upgrade)
 
     def _ask_to_leave(self) -> None:
         if self._drain_asked.is_set():
@@ -215,6 +269,12 @@ class Supervisor:
         else:
             log.info("reload asked for by signal")
             self._operator.soon(self._operator.reload)
+
+    def _upgrade(self) -> None:
+        if self._operator is None or not self._up or self._drain_asked.is_set():
+            log.warning("no upgrade while starting or stopping")
+        else:
+            self._operator.soon(self._operator.upgrade)
 
     def _reloading(self, answer: Answer | None) -> None:
         if answer is None:
@@ -296,7 +356,8 @@ def serve(
 ) -> int:
     """Runs `spec` in this process and its workers until a signal ends it; returns the exit status.
 
-    TERM and INT drain, a second one or QUIT stops at once, HUP reads `source` again, USR1 reopens the logs. Must be
+    TERM and INT drain, a second one or QUIT stops at once, HUP reads `source` again, USR1 reopens the logs, USR2
+    hands over to the program started anew. Must be
     called on the main thread, with no loop running.
     """
     import uvloop

@@ -37,8 +37,9 @@ def _tls_files(table: Any) -> Iterator[str]:
     ours = "tls" in type(table).__name__.lower()
     for field in dataclasses.fields(table):
         value = getattr(table, field.name)
-        if ours and isinstance(value, str) and value and Path(value).exists():
-            yield value
+        texts = value if isinstance(value, tuple) else (value,)
+        if ours and all(isinstance(text, str) for text in texts):
+            yield from (text for text in texts if text and Path(text).exists())
         elif dataclasses.is_dataclass(value) and "tls" in type(value).__name__.lower():
             yield from _tls_files(value)
 

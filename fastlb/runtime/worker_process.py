@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlb.control.slots import Assignment
-from fastlb.runtime import activation, messages, notify
+from fastlb.runtime import activation, handover, messages, notify
 from fastlb.runtime.channel import MAX_FDS, Channel
 from fastlb.runtime.service import Service
 from fastlb.spec import Spec
@@ -32,7 +32,7 @@ FIRST_DELAY = 0.1  # before the second of these; doubles
 SHORT_LIFE = 1.0  # seconds; after so many lives in a row that were shorter, the slot rests for as long
 
 # Of the environment, what is meant for the supervisor alone.
-_SUPERVISORS = frozenset((*activation.VARIABLES, *notify.VARIABLES))
+_SUPERVISORS = frozenset((handover.VARIABLE, *activation.VARIABLES, *notify.VARIABLES))
 
 
 class State(enum.Enum):

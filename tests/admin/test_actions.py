@@ -55,6 +55,7 @@ ADDED_OPTIONS = {
 @pytest.mark.parametrize(
     ("method", "target", "data", "call"),
     [
+        ("POST", "/v1/upgrade", None, ("upgrade", (), {})),
         ("POST", "/v1/reload", None, ("reload", (), {"confirm": 0.0})),
         ("POST", "/v1/reload", {"confirm": 60}, ("reload", (), {"confirm": 60.0})),
         ("POST", "/v1/confirm", None, ("confirm", (), {})),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fastlb.testing import Origin, RawClient, Response
-from tests.helpers import FASTLB, ROOT, Program, free_port
+from tests.helpers import FASTLB, ROOT, Program, free_port, wait_until
 
 OUTCOME = r"configuration (\d+) runs|nothing is changed|run the one before|no configuration file"
 
@@ -46,6 +48,45 @@ class Served:
         """Process ids of the workers, from the kernel."""
         children = Path(f"/proc/{self.program.pid}/task/{self.program.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
+
+
+class Manager:
+    """The socket of a service manager; `told` grows while it listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.told: list[dict[str, str]] = []
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(self.path)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while message := self._sock.recv(4096):
+            self.told.append(dict(line.split("=", 1) for line in message.decode().splitlines()))
+
+    def wait(self, key: str, start: int = 0) -> dict[str, str]:
+        """The first message with `key` from number `start` on."""
+
+        def found() -> dict[str, str] | None:
+            return next((m for m in self.told[start:] if key in m), None)
+
+        message = wait_until(found, 20, f"{key} for the service manager")
+        assert message is not None
+        return message
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self.path)
+        self._thread.join(10)
+        self._sock.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    found = Manager(tmp_path / "notify")
+    yield found
+    found.close()
 
 
 def get(port: int, target: str = "/", *, timeout: float = 20) -> Response:

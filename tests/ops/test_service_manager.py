@@ -13,7 +13,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from fastlb.spec import Address, Frontend, Listen, Spec
 from fastlb.testing import Origin, RawClient, respond
 from tests.helpers import FASTLB, ROOT, free_port, need, wait_until
 
-from .conftest import Served, config, get
+from .conftest import Manager, Served, config, get
 
 # exec with the descriptors given as the first ones after the standard streams, as sd_listen_fds(3) has them
 ACTIVATE = """
@@ -38,45 +37,6 @@ for number, fd in enumerate(fds):
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=names)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-class Manager:
-    """The socket of a service manager; `told` grows while it listens."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.told: list[dict[str, str]] = []
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.bind(self.path)
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        while message := self._sock.recv(4096):
-            self.told.append(dict(line.split("=", 1) for line in message.decode().splitlines()))
-
-    def wait(self, key: str, start: int = 0) -> dict[str, str]:
-        """The first message with `key` from number `start` on."""
-
-        def found() -> dict[str, str] | None:
-            return next((m for m in self.told[start:] if key in m), None)
-
-        message = wait_until(found, 20, f"{key} for the service manager")
-        assert message is not None
-        return message
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", self.path)
-        self._thread.join(10)
-        self._sock.close()
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    found = Manager(tmp_path / "notify")
-    yield found
-    found.close()
 
 
 def test_the_service_manager_is_told(start, tmp_path: Path, port: int, manager: Manager) -> None:
@@ -132,7 +92,7 @@ def test_passed_sockets_are_listened_on(start, tmp_path: Path, port: int) -> Non
             for _ in range(2):
                 program = start([*argv, *FASTLB, "serve", "-c", file], cwd=ROOT, pass_fds=passed)
                 program.wait_line("fastlb ready", 20)
-                program.wait_line(f"nothing listens on 127.0.0.1:{other}, which was passed")
+                program.wait_line(f"nothing listens on 127.0.0.1:{other} any more, whose socket was passed on")
                 assert get(port).body == b"x"
                 with RawClient(str(path)) as client:
                     assert client.get("/").body == b"x"
