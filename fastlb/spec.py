@@ -91,6 +91,7 @@ class Listen:
 
     address: Address
     tls: Tls | None = None
+    proxy_protocol: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header, CIDR or 'unix'
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +305,7 @@ class HealthCheck:
     down_interval: float = 0.0  # while it is down; 0 = interval
     jitter: float = 0.1  # of the interval, both ways
     initial: str = "up"  # up | down, until the first check
+    send_proxy: bool | None = None  # None: where the server gets PROXY headers and is asked on its own address
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +371,7 @@ class Server:
     # socket addresses found for `address` by the supervisor: (family, sockaddr); the engine uses the first
     resolved: tuple[tuple[int, tuple[str, int] | str], ...] = ()
     state: ServerState = ServerState.READY
+    send_proxy: str = ""  # v1 | v2; '' = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +462,7 @@ class Backend:
     retry: Retry = field(default_factory=Retry)
     slow_start: float = 0.0  # seconds of ramp after a server came back
     affinity: Affinity | None = None
+    proxy_tlvs: tuple[str, ...] = ()  # of PROXY v2: unique_id | authority | alpn | ssl | crc32c
     outlier: Outlier | None = field(default_factory=Outlier)
     circuit_breaker: CircuitBreaker | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)

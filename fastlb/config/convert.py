@@ -95,6 +95,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         listen=tuple(
             spec.Listen(
                 address=listener.address,
+                proxy_protocol=tuple(listener.proxy_protocol),
                 tls=_tls(listener.tls) if listener.tls else None,
             )
             for listener in table.listen
@@ -208,6 +209,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
                 backup=server.backup,
                 max_connections=server.max_connections,
                 state=spec.ServerState(server.state),
+                send_proxy=_proxy(table.send_proxy, server.send_proxy),
             )
             for server_name, server in zip(server_names(table.servers), table.servers, strict=True)
         ),
@@ -232,6 +234,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         ),
         slow_start=table.slow_start,
         affinity=_affinity(table.affinity),
+        proxy_tlvs=tuple(table.proxy_tlvs),
         outlier=spec.Outlier(**table.outlier.model_dump()) if table.outlier else None,
         circuit_breaker=spec.CircuitBreaker(
             **table.circuit_breaker.model_dump() | {"scope": tuple(table.circuit_breaker.scope)}
@@ -257,6 +260,11 @@ def _affinity(table: AffinityTable | None) -> spec.Affinity | None:
 def check_type(table: HealthCheckTable, mode: str) -> str:
     """Servers of sessions are checked by connecting, unless something says otherwise."""
     return mode if mode in ("tcp", "udp") and not table.model_fields_set & _HTTP_CHECK else table.type
+
+
+def _proxy(general: str, own: str) -> str:
+    found = own or general
+    return "" if found == "off" else found
 
 
 def _health_check(table: HealthCheckTable | None, mode: str) -> spec.HealthCheck | None:
@@ -285,4 +293,5 @@ def _health_check(table: HealthCheckTable | None, mode: str) -> spec.HealthCheck
         down_interval=table.down_interval,
         jitter=table.jitter,
         initial=table.initial,
+        send_proxy=table.send_proxy,
     )

@@ -137,6 +137,9 @@ class HealthCheckTable(Table):
     initial: Annotated[str, *choice("up", "down")] = option(
         _CHECK.initial, "What the server counts as until its first check."
     )
+    send_proxy: bool | None = option(
+        None, "Begin with a PROXY header, as its connections do; none = unless another address or port is asked."
+    )
 
 
 class AgentCheckTable(Table):
@@ -206,6 +209,7 @@ class ServerTable(Table):
     backup: bool = option(False, "Used only while no other server is up.")
     max_connections: Count = option(0, "Requests at a time, over all workers. 0 = the backend's.")
     state: State = option("ready", "drain and maint: no new requests; what is in flight ends as it began.")
+    send_proxy: Annotated[str, *choice("", "v1", "v2", "off")] = option("", "Instead of the backend's; off = none.")
 
 
 Servers = Annotated[
@@ -261,6 +265,12 @@ class BackendTable(Table):
     retry: RetryTable = option(RetryTable, "After what, and how many at a time.")
     slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")
     affinity: Affinity | None = option(None, "How clients are kept at their servers: the type, or a table.")
+    send_proxy: Annotated[str, *choice("", "v1", "v2", "off", aliases={"1": "v1", "2": "v2"})] = option(
+        "", "Connections to servers begin with a PROXY header of this version."
+    )
+    proxy_tlvs: list[Annotated[str, *choice("unique_id", "authority", "alpn", "ssl", "crc32c")]] = option(
+        list, "What a header of v2 holds beside the addresses."
+    )
     timeouts: TimeoutsTable = option(TimeoutsTable, "Instead of the general ones, key by key.")
     pool: PoolTable = option(PoolTable, "Idle connections kept for the next request.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of every request's head.")

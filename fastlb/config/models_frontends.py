@@ -36,6 +36,9 @@ class ListenTable(Table):
 
     address: ListenAddress = option(..., "host:port, :port (all addresses), [v6]:port or unix:/path.")
     tls: TlsTable | None = option(None, "Certificate; makes this a TLS listener.")
+    proxy_protocol: Networks = option(
+        list, "Networks of proxies whose connections begin with a PROXY header, v1 or v2; `unix` for Unix sockets."
+    )
 
 
 Listeners = Annotated[

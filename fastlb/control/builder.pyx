@@ -25,6 +25,8 @@ from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.networks cimport Networks
+from fastlb.engine.proxy_protocol cimport (
+    PROXY_ALPN, PROXY_AUTHORITY, PROXY_CRC32C, PROXY_SSL, PROXY_UNIQUE_ID)
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.rate_limit cimport RateLimits, RateRule
@@ -49,12 +51,19 @@ from fastlb.engine.connections import client_list
 
 cdef enum:
     NO_LIMIT = 0x7fffffff
+    RETIRE_MS = 5000            # idle connections of a frontend whose mode has changed
 
 CLOSE_LOG = 0.2                 # seconds that a log target which a reload replaced may take to the end
 
 _KEY_KINDS = {
     "": KEY_NONE, "ip": KEY_IP, "path": KEY_PATH, "uri": KEY_URI, "header": KEY_HEADER, "cookie": KEY_COOKIE,
     "query": KEY_QUERY,
+}
+
+
+_TLVS = {
+    "unique_id": PROXY_UNIQUE_ID, "authority": PROXY_AUTHORITY, "alpn": PROXY_ALPN, "ssl": PROXY_SSL,
+    "crc32c": PROXY_CRC32C,
 }
 
 
@@ -77,6 +86,7 @@ cdef class Engine:
         dict contexts           # (frontend name, listen index) -> (what it was made from, TlsServer)
         dict specs              # frontend name -> (Frontend, Spec) in force
         object ticket_keys      # of TLS sessions
+        dict proxies            # (frontend name, listen index) -> Networks that begin with a PROXY header
         dict servers            # (backend, address) -> (settings, Server)
         dict captured           # ('request', frontend) and ('response', backend) -> Captured
         UdpIo udp               # None until there is a frontend of mode udp
@@ -103,6 +113,7 @@ cdef class Engine:
         self.contexts = {}
         self.specs = {}
         self.ticket_keys = (os.urandom(80),)    # until somebody shares some
+        self.proxies = {}
         self.servers = {}
         self.captured = {}
         self.listeners = {}
@@ -123,6 +134,10 @@ cdef class Engine:
         contexts = {}
         for f, index, _, tls in tls_listeners(spec):
             contexts[f.name, index] = self._tls(f, index, tls, spec)
+        proxies = {
+            (f.name, index): Networks(listen.proxy_protocol)
+            for f in spec.frontends for index, listen in enumerate(f.listen) if listen.proxy_protocol
+        }
         access, errors = self._logs(spec.log)
         captured = self._captured(frontends, backends)
         # From here on nothing fails.
@@ -139,6 +154,7 @@ cdef class Engine:
         self.log_spec = spec.log
         self.frontends = frontends
         self.contexts = contexts
+        self.proxies = proxies
         self.specs = {f.name: (f, spec) for f in spec.frontends}
         if contexts:
             self.tickets(self.ticket_keys)
@@ -148,11 +164,15 @@ cdef class Engine:
                 (<Server>server).retired = True
                 pool_clear(server)
         self.servers = servers
-        for number, (name, index, listener) in self.listeners.items():
+        for number, (name, index, listener) in list(self.listeners.items()):
             index = (indices or {}).get(number, index)
+            if name in frontends and isinstance(listener, Listener):
+                listener = self._speaking(listener, frontends[name], contexts.get((name, index), (None, None))[1])
             self.listeners[number] = (name, index, listener)
             if name in frontends:
                 (<ListenerBase>listener).replace(frontends[name], contexts.get((name, index), (None, None))[1])
+                if isinstance(listener, Listener):
+                    (<Listener>listener).expect(self.proxies.get((name, index)))
         self.reactor.settle()
 
     def _tls(self, f, index, tls, spec):
@@ -206,12 +226,12 @@ cdef class Engine:
         for slot, s in enumerate(b.servers):
             key = (b.name, s.address)
             index = assignment.servers[key]
-            settings = (s.name, s.resolved, b.pool)
+            settings = (s.name, s.resolved, b.pool, s.send_proxy, b.proxy_tlvs)
             old = self.servers.get(key)
             if old is not None and old[0] == settings:
                 server = old[1]
             else:
-                server = self._server(s, b.pool)
+                server = self._server(s, b)
                 server.counters = self.region.server_counters(self.worker, index)
             servers[key] = (settings, server)
             made.append(server)
@@ -276,8 +296,9 @@ cdef class Engine:
         indices = [assignment.servers[(b.name, s.address)] for s in b.servers]
         return Affinity(b.affinity, secrets, b.name, [str(s.address) for s in b.servers], indices, table)
 
-    def _server(self, s, pool):
+    def _server(self, s, b):
         cdef Server server
+        pool = b.pool
         if s.address.path:
             server = Server(s.name, str(s.address), socket.AF_UNIX, s.address.path)
         elif s.resolved:
@@ -286,6 +307,9 @@ cdef class Engine:
         else:
             server = Server(s.name, str(s.address), 0, None)
         server.pool_size = pool.size
+        server.proxy = {"": 0, "v1": 1, "v2": 2}[s.send_proxy]
+        for tlv in b.proxy_tlvs:
+            server.proxy_tlvs |= <uint32_t>_TLVS[tlv]
         server.pool_idle_ms = milliseconds(pool.idle) or NO_LIMIT
         server.pool_max_age_ms = milliseconds(pool.max_age)
         server.pool_max_requests = pool.max_requests
@@ -375,10 +399,22 @@ cdef class Engine:
                 listener = udp_listener(self.udp, self.frontends[frontend], fd, port)
             else:
                 listener = Listener(self.core, self.frontends[frontend], fd, port, context)
+                listener.expect(self.proxies.get((frontend, listen_index)))
         except BaseException:
             os.close(fd)
             raise
         self.listeners[number] = (frontend, listen_index, listener)
+
+    def _speaking(self, Listener old, Frontend front, context):
+        """The listener itself, or where `front` is of another mode one in its place: its connections stay what they
+        are, with the frontend they had, until they end."""
+        cdef Listener new
+        if old.front.tcp == front.tcp:
+            return old
+        new = Listener(self.core, front, os.dup(old.fd), old.port, context)
+        old.stop()
+        clients_retire(self.core, old, RETIRE_MS)
+        return new
 
     def unlisten(self, int number, within):
         """Takes what the queue of the listening socket holds, then lets go of it.

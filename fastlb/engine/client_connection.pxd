@@ -1,11 +1,12 @@
 # A client connection, whatever it speaks.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from fastlb._core.net cimport sockaddr, sockaddr_in6
+from fastlb._core.net cimport sockaddr, sockaddr_in6, sockaddr_storage
 from fastlb.engine.core cimport Core
 from fastlb.engine.exchange cimport ClientSide, Exchange
 from fastlb.engine.listener_base cimport ListenerBase
-from fastlb.engine.stream cimport Stream
+from fastlb.engine.proxy_protocol cimport ProxyHeader
+from fastlb.engine.stream cimport Layer, Stream
 
 cdef enum ClientState:
     CLIENT_HEAD = 0             # idle, or a head is coming in; no exchange
@@ -15,6 +16,11 @@ cdef enum ClientState:
     CLIENT_FLUSH                # last bytes going out, then close
     CLIENT_LINGER               # our side is closed; reading the rest away so that the answer is not lost to a reset
     CLIENT_CLOSED
+
+# A PROXY header to come, then what is below.
+cdef class ProxyLayer(Layer):
+    cdef:
+        Layer inner             # None = plain
 
 cdef class ClientConnection(ClientSide):
     cdef:
@@ -27,11 +33,14 @@ cdef class ClientConnection(ClientSide):
         uint8_t state           # ClientState
         bint close_after        # no further request on this connection
         bint unread_body        # the answer came before the end of the request
-        sockaddr_in6 address    # of the peer; large enough for both families
+        sockaddr_in6 address    # of the client: the peer's, or what a PROXY header says; large enough for both families
+        sockaddr_in6* reached   # where the client connected to, by a PROXY header; NULL = where it did
 
     # Makes an accepted descriptor this connection: layer, address, event loop, list of clients, deadline for what
     # the client owes first. False when that failed; the descriptor is closed then.
     cdef bint take_over(self, Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept
+    cdef bint introduced(self, const ProxyHeader* h) noexcept
+    cdef void unintroduced(self, const char* p, size_t n, const char* reason) noexcept
     cdef void enter(self, Core core, ListenerBase listener) noexcept
     # The last answer is out: close so that the client gets all of it.
     cdef void leave(self) noexcept

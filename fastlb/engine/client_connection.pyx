@@ -1,14 +1,20 @@
 """A client connection, whatever it speaks: who the client is, how the connection becomes a tunnel, how it ends."""
 
 from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from fastlb._core.net cimport (
-    AF_INET, AF_INET6, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close, ntohs, sockaddr_in)
+    AF_INET, AF_INET6, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_PEEK, close, getsockname, ntohs, recv, sockaddr_in,
+    sockaddr_storage, socklen_t)
+from fastlb.engine.capture cimport Captured
 from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.exchange cimport Exchange
+from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
+from fastlb.engine.proxy_protocol cimport PROXY_BYTES, PROXY_MORE, ProxyHeader, proxy_parse
 from fastlb.engine.reactor cimport set_deadline
-from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
-from fastlb.engine.stream cimport IO_AGAIN, STREAM_DONE, STREAM_EOF, STREAM_READABLE
+from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
+from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_READABLE
 from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
 
@@ -17,10 +23,69 @@ cdef enum:
     LINGER_MS = 2000
 
 
+cdef class ProxyLayer(Layer):
+    """Reads the PROXY header that a connection begins with, and makes room for what is below.
+
+    The header is looked at where it lies and taken out whole, so what follows it is still the kernel's to give.
+    """
+
+    cdef bint ready(self) noexcept:
+        return False
+
+    cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept:
+        return s.transmit_raw(a, an, b, bn)
+
+    cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept:
+        cdef ClientConnection c = <ClientConnection>s
+        cdef char* p = s.core.rbuf
+        cdef ProxyHeader h
+        cdef Layer _alive = self        # the connection lets go of it below
+        cdef ssize_t got = recv(s.fd, p, PROXY_BYTES, MSG_PEEK)
+        cdef int used
+        if got <= 0:
+            return s.receive_raw(p, PROXY_BYTES)    # tells an end from nothing yet, as ever
+        used = proxy_parse(p, <size_t>got, &h)
+        if used > 0 and recv(s.fd, p, <size_t>used, 0) == used:
+            s.layer = self.inner
+            return s.receive(buf, n) if c.introduced(&h) else IO_ERROR
+        if used == PROXY_MORE and not s.stream_flags & STREAM_EOF:
+            s.stream_flags &= ~STREAM_READABLE
+            return IO_AGAIN
+        if used == PROXY_MORE:
+            h.reason = b"connection ended within the PROXY header"
+        c.unintroduced(p, <size_t>got, h.reason)
+        return IO_ERROR
+
+
 cdef class ClientConnection(ClientSide):
     """Base of client connections."""
 
+    def __dealloc__(self):
+        free(self.reached)
+
+    cdef bint introduced(self, const ProxyHeader* h) noexcept:
+        """A proxy has said who the client is."""
+        if not h.known:
+            return True
+        self.address = h.source
+        self.reached = <sockaddr_in6*>malloc(sizeof(sockaddr_in6))
+        if self.reached == NULL:
+            return False
+        self.reached[0] = h.destination
+        return True
+
+    cdef void unintroduced(self, const char* p, size_t n, const char* reason) noexcept:
+        """What should have been a PROXY header is none: kept for whoever asks, as a malformed request is."""
+        cdef Captured kept = self.front.captured
+        cdef char text[ADDRESS_TEXT]
+        self.front.counters[COUNT_BAD_REQUESTS] += 1
+        if not kept.wanted(self.core.reactor.now_ms):
+            return
+        kept.keep(p, n, n, 0, False, reason, <int64_t>self.core.reactor.now_us + self.core.reactor.wall_offset_us)
+        kept.about(self.front.name, None, text, format_address(self.peer(), text), self.peer_port(), 0)
+
     cdef bint take_over(self, Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept:
+        cdef ProxyLayer p
         self.core = core
         self.fd = fd
         if listener.tls is not None:
@@ -28,6 +93,9 @@ cdef class ClientConnection(ClientSide):
             if self.layer is None:
                 close(fd)
                 return False
+        if listener.proxies is not None and listener.proxies.contains(peer):
+            p = ProxyLayer.__new__(ProxyLayer)
+            p.inner, self.layer = self.layer, p
         if peer.sa_family == AF_INET:
             memcpy(&self.address, peer, sizeof(sockaddr_in))
         elif peer.sa_family == AF_INET6:
@@ -124,7 +192,14 @@ cdef class ClientConnection(ClientSide):
         return ntohs(self.address.sin6_port) if self.address.sin6_family == AF_INET6 else 0
 
     cdef uint16_t local_port(self) noexcept:
-        return self.listener.port
+        return ntohs(self.reached.sin6_port) if self.reached != NULL else self.listener.port
+
+    cdef void local_address(self, sockaddr_storage* out) noexcept:
+        cdef socklen_t n = sizeof(out[0])
+        if self.reached != NULL:
+            memcpy(out, self.reached, sizeof(sockaddr_in6))
+        elif getsockname(self.fd, <sockaddr*>out, &n) < 0:
+            out.ss_family = 0
 
     cdef bint https(self) noexcept:
         return self.listener.https

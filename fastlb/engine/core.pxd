@@ -5,6 +5,7 @@ from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.reactor cimport EventHandler, Reactor
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.error_log cimport ErrorLog
+from fastlb.engine.proxy_protocol cimport PROXY_OUT
 from fastlb.http.request_head cimport RequestHead
 from fastlb.http.response_head cimport ResponseHead
 
@@ -36,6 +37,8 @@ cdef class Core:
         void* wire              # fl_wire: what libssl reads and writes; NULL as cbuf, or where not used
         uint64_t handshake_batch    # batch that `handshakes` counts: how many have begun in it
         uint32_t handshakes
+        char preface[PROXY_OUT]  # PROXY header for the server connection that is about to be opened
+        size_t preface_len
         RequestHead* request    # the head parsed last
         ResponseHead* response
         Chunk* feeding          # input chunk whose bytes are being processed; NULL = scratch bytes

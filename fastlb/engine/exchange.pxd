@@ -12,7 +12,7 @@ from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport Waiter
 from fastlb.http.response_head cimport ResponseHead
 from fastlb.http.identity cimport Trace
-from fastlb._core.net cimport sockaddr
+from fastlb._core.net cimport sockaddr, sockaddr_storage
 from fastlb._core.span cimport Span
 
 cdef enum:
@@ -50,6 +50,7 @@ cdef class ClientSide(Stream):
     cdef const sockaddr* peer(self) noexcept
     cdef uint16_t peer_port(self) noexcept
     cdef uint16_t local_port(self) noexcept
+    cdef void local_address(self, sockaddr_storage* out) noexcept
     cdef bint https(self) noexcept
 
 # The connection a request goes out on.
@@ -78,6 +79,7 @@ cdef class Exchange(Waiter):
         uint32_t head_len
         uint32_t body_len           # of those, in `saved`
         # what of the head is needed after the scratch copy is gone
+        Span alpn                   # of a ClientHello
         Span line, host, user_agent, referer, incoming_id
         uint8_t method              # http Method
         uint8_t minor
@@ -154,6 +156,7 @@ cdef class Exchange(Waiter):
     cdef void judge(self, int use, uint32_t latency_us) noexcept
     cdef void end(self) noexcept
     cdef void trim(self) noexcept
+    cdef uint64_t announce(self, Server s) noexcept
     cdef void _cut(self, const char* term, const char* reason) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef bint _repeatable(self) noexcept

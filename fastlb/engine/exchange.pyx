@@ -11,20 +11,23 @@ no method ever runs on a freed exchange. Both connections point at it and are cu
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
-from fastlb._core.net cimport sockaddr
+from fastlb._core.net cimport sockaddr, sockaddr_storage
+from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
 from fastlb.engine.buffer cimport chunk_cut, chunk_free
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
     Verdict, failure_verdict)
+from fastlb.engine.proxy_protocol cimport PROXY_UNIQUE_ID, ProxyFacts, proxy_write
 from fastlb.engine.server cimport pool_take
 from fastlb.engine.stats cimport (
     COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK, COUNT_REDISPATCHES, COUNT_RETRIES,
     COUNT_REUSED, COUNT_SELECTED, count_up)
 from fastlb.http.canned cimport canned_head, write_canned
+from fastlb.http.identity cimport make_request_id
 from fastlb.http.request_head cimport METHOD_HEAD, method_idempotent, parse_request_head, request_head_reset
 
 
@@ -47,6 +50,7 @@ cdef class ClientSide(Stream):
     cdef const sockaddr* peer(self) noexcept: return NULL
     cdef uint16_t peer_port(self) noexcept: return 0
     cdef uint16_t local_port(self) noexcept: return 0
+    cdef void local_address(self, sockaddr_storage* out) noexcept: pass
     cdef bint https(self) noexcept: return False
 
 
@@ -124,6 +128,7 @@ cdef class Exchange(Waiter):
         cdef Server s = <Server>b.by_slot[slot]
         cdef PyObject* p
         cdef ServerSide up
+        cdef uint64_t announced = 0
         cdef uint64_t now = self.core.reactor.now_us
         self.holding = True
         self.slot = slot
@@ -137,16 +142,18 @@ cdef class Exchange(Waiter):
             b.selector.permit = 0
         s.counters[COUNT_SELECTED] += 1
         count_up(s.counters, COUNT_CURRENT, COUNT_PEAK)
+        if s.proxy:
+            announced = self.announce(s)
         p = NULL
         # After a kept-alive connection broke, only a new one tells whether the server is there.
         if self.attempts == 1:
-            p = pool_take(s)
+            p = pool_take(s, announced)
             # One with an event still to come in this batch is closed, or has bytes that nobody asked for. What could
             # not be sent a second time takes no connection that its server has closed already.
             while p != NULL and ((<ServerSide>p).ready or (not (self.request_done and method_idempotent(self.method))
                                                            and not (<ServerSide>p).alive())):
                 (<ServerSide>p).cancel()
-                p = pool_take(s)
+                p = pool_take(s, announced)
         self.reused = p != NULL
         if p != NULL:
             up = <ServerSide>p
@@ -158,6 +165,7 @@ cdef class Exchange(Waiter):
             if up is None:
                 self.attempt_failed(FAIL_CONNECT if b.connector.failure else FAIL_RESOURCES)
                 return
+            up.announced = announced
         self.up = up
         if not self.load_head():
             self.up = None
@@ -166,11 +174,37 @@ cdef class Exchange(Waiter):
             return
         up.begin(self)
 
+    cdef uint64_t announce(self, Server s) noexcept:
+        """Makes the PROXY header that tells the server who the client is; the hash of what it says of it."""
+        cdef Core core = self.core
+        cdef ProxyFacts facts
+        cdef sockaddr_storage here
+        cdef size_t n
+        cdef uint64_t h
+        memset(&facts, 0, sizeof(facts))
+        memset(&here, 0, sizeof(here))
+        self.client.local_address(&here)
+        n = proxy_write(core.preface, s.proxy, self.client.peer(), <const sockaddr*>&here, &facts)
+        h = xxh3_64(core.preface, n) | 1
+        core.preface_len = n
+        if s.proxy == 2 and s.proxy_tlvs:
+            facts.wanted = s.proxy_tlvs
+            facts.ssl = self.https
+            facts.unique_id = self.request_id
+            facts.unique_id_len = 32
+            if self.saved != NULL and self.front.tcp:
+                facts.authority, facts.authority_len = self.saved.data + self.host.off, self.host.len
+                facts.alpn, facts.alpn_len = self.saved.data + self.alpn.off, self.alpn.len
+            if self.front.tcp and s.proxy_tlvs & PROXY_UNIQUE_ID and self.attempts == 1:
+                make_request_id(self.request_id)
+            core.preface_len = proxy_write(core.preface, 2, self.client.peer(), <const sockaddr*>&here, &facts)
+        return h
+
     cdef bint load_head(self) noexcept:
         """Makes core.request describe this exchange's head again; it may have been overwritten since."""
         cdef Core core = self.core
-        if self.saved == NULL or core.request_base == self.saved.data:
-            return True             # or there is none: layer 4
+        if self.front.tcp or core.request_base == self.saved.data:
+            return True             # layer 4 has none
         request_head_reset(core.request)
         if parse_request_head(core.request, self.saved.data, self.head_len, &self.front.limits) <= 0:
             core.request_base = NULL

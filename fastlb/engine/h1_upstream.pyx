@@ -496,6 +496,7 @@ cdef class H1Connector(Connector):
         if fd < 0:
             self.failure = fd == -1     # else ours, not the server's
             return None
+        self.failure = 1
         u = H1Upstream.__new__(H1Upstream)
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
@@ -510,6 +511,9 @@ cdef class H1Connector(Connector):
             return None
         server.open_count += 1
         server.counters[COUNT_CONNECTIONS] += 1
+        if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
+            u.cancel()
+            return None
         if pending and connect_ms:
             set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
         return u

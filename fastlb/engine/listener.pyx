@@ -13,6 +13,7 @@ from fastlb._core.net cimport (
     SOCK_NONBLOCK, accept4, close, epoll_ctl, epoll_event, errno, sockaddr, sockaddr_storage, socklen_t)
 from fastlb.engine.core cimport Core
 from fastlb.engine.h1_client cimport client_accept
+from fastlb.engine.networks cimport Networks
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_OPEN
 from fastlb.engine.tcp_session cimport tcp_accept
@@ -53,6 +54,10 @@ cdef class Listener(ListenerBase):
         self.front = front
         if self.https and tls is not None:
             self.tls = tls
+
+    def expect(self, Networks proxies):
+        """Connections from these networks begin with a PROXY header from now on; None: no connection does."""
+        self.proxies = proxies
 
     def close(self):
         """Stops accepting for good."""

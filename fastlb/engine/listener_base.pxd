@@ -1,6 +1,7 @@
 # What a connection knows of the listener it came from.
 from libc.stdint cimport uint16_t, uint32_t
 from fastlb.engine.core cimport Core
+from fastlb.engine.networks cimport Networks
 from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.tls_context cimport TlsServer
 from fastlb.engine.upstream cimport Frontend
@@ -12,6 +13,7 @@ cdef class ListenerBase(EventHandler):
         uint16_t port
         bint https
         TlsServer tls           # None = plain
+        Networks proxies        # whose connections begin with a PROXY header; None = nobody's
     # A connection was closed: accepting may go on.
     cdef void room(self) noexcept
     # Before leaving: takes what the kernel's queue holds.

@@ -18,6 +18,8 @@ cdef class Server:
         uint32_t idle_count
         uint32_t open_count         # connections of this worker, idle ones included
         bint retired                # left the configuration: its connections are not kept
+        uint8_t proxy               # version of the PROXY header that its connections begin with; 0 = none
+        uint32_t proxy_tlvs         # PROXY_*
         uint32_t pool_size
         uint32_t pool_idle_ms
         uint64_t pool_max_age_ms    # 0 = unlimited
@@ -31,6 +33,7 @@ cdef class ServerConnection(Stream):
         PyObject* idle_prev
         uint64_t born_ms
         uint32_t uses
+        uint64_t announced          # hash of the PROXY header it began with; 0 = of none
         bint idle
 
 # Opens connections to servers: one kind a protocol spoken to them.
@@ -41,8 +44,9 @@ cdef class Connector:
 
 # Puts a connection aside, closing the oldest one when the pool is full. The caller has set its deadline.
 cdef void pool_put(Server s, ServerConnection c) noexcept
-# The connection used last, or NULL. O(1).
-cdef PyObject* pool_take(Server s) noexcept
+# The connection used last, or NULL; one that began with the PROXY header of this hash, where there is one. O(1), with a
+# header O(pool).
+cdef PyObject* pool_take(Server s, uint64_t announced) noexcept
 # Takes one out wherever it stands (it was closed by the server, or is too old).
 cdef void pool_remove(Server s, ServerConnection c) noexcept
 # Closes all.

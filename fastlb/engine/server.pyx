@@ -97,8 +97,12 @@ cdef void pool_put(Server s, ServerConnection c) noexcept:
         oldest.close_fd(False)
 
 
-cdef PyObject* pool_take(Server s) noexcept:
+cdef PyObject* pool_take(Server s, uint64_t announced) noexcept:
     cdef PyObject* p = s.idle_first
+    if announced:
+        # It speaks for one client alone.
+        while p != NULL and (<ServerConnection>p).announced != announced:
+            p = (<ServerConnection>p).idle_next
     if p != NULL:
         pool_remove(s, <ServerConnection>p)
     return p

@@ -15,6 +15,7 @@ cdef class TcpClient(ClientConnection):
         uint64_t start_us       # accepted
     # Goes on with what comes before the session: the layer's handshake.
     cdef void prelude(self) noexcept
+    cdef bint passable(self) noexcept
     cdef bint keep(self, const char* p, size_t n) noexcept
     cdef void begin(self) noexcept
     cdef Exchange make_exchange(self)

@@ -90,18 +90,21 @@ cdef class TcpClient(ClientConnection):
     cdef void prelude(self) noexcept:
         cdef Core core = self.core
         cdef ssize_t n
-        if self.layer is not None and not self.layer.ready():
+        if not self.passable():
             n = self.receive(core.rbuf, READ_SIZE)
             if n > 0:
                 if not self.keep(core.rbuf, <size_t>n):
                     self.shut(True)
                     return
-            elif n != IO_AGAIN and not (n == IO_EOF and self.layer.ready()):
+            elif n != IO_AGAIN and not (n == IO_EOF and self.passable()):
                 self.refuse(b"PR", b"handshake failed")
                 return
-            if not self.layer.ready():
+            if not self.passable():
                 return
         self.begin()
+
+    cdef bint passable(self) noexcept:
+        return self.layer is None or self.layer.ready()
 
     cdef bint keep(self, const char* p, size_t n) noexcept:
         """Keeps bytes for the server, behind those that are kept already."""
@@ -299,6 +302,7 @@ cdef class TcpConnector(Connector):
         if fd < 0:
             self.failure = fd == -1     # else ours, not the server's
             return None
+        self.failure = 1
         u = TcpUpstream.__new__(TcpUpstream)
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
@@ -312,6 +316,9 @@ cdef class TcpConnector(Connector):
             return None
         server.open_count += 1
         server.counters[COUNT_CONNECTIONS] += 1
+        if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
+            u.cancel()
+            return None
         if pending and connect_ms:
             set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
         return u

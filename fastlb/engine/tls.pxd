@@ -9,6 +9,7 @@ from fastlb.engine.tls_context cimport TlsClient, TlsLayer, TlsServer
 cdef class Tls(TlsLayer):
     cdef:
         SSL* ssl
+        bint said               # our close_notify has gone out
         Chunk* kept             # ciphertext that the caller's buffer had no room for, or whose turn has not come
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing
     cdef int _handshake(self, Stream s) noexcept

@@ -268,10 +268,10 @@ cdef class Tls(TlsLayer):
         return s.transmit_raw(w.out, n, NULL, 0)
 
     cdef void end(self, Stream s) noexcept:
-        if self.state != TLS_ESTABLISHED:
+        if self.state != TLS_ESTABLISHED or self.said:
             return
-        self.state = TLS_BROKEN
-        # The peer's own close_notify is not waited for.
+        # The peer's own close_notify is not waited for; what it still sends can be read (half-close).
+        self.said = True
         if api.SSL_shutdown(self.ssl) < 0:
             api.ERR_clear_error()
         if (<fl_wire*>s.core.wire).out_len:

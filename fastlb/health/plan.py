@@ -61,6 +61,31 @@ def _starter(
     if check.type == "udp":
         ask, expected = octets(check.send), octets(check.receive)
         return lambda loop, done: DatagramProbe(loop, done, target, timeout, send=ask, receive=expected)
+    start = _socket_starter(server, check, target)
+    preface = preface_of(server, check)
+    if not preface:
+        return start
+
+    def begin(loop: asyncio.AbstractEventLoop, done: Done) -> Probe:
+        probe = start(loop, done)
+        probe.preface = preface
+        return probe
+
+    return begin
+
+
+def preface_of(server: Server, check: HealthCheck) -> bytes:
+    """The PROXY header of a check: that it speaks for itself, not for a client."""
+    same = not check.address and not check.port
+    if not server.send_proxy or not (same if check.send_proxy is None else check.send_proxy):
+        return b""
+    return b"PROXY UNKNOWN\r\n" if server.send_proxy == "v1" else b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+
+
+def _socket_starter(
+    server: Server, check: HealthCheck, target: Target
+) -> Callable[[asyncio.AbstractEventLoop, Done], SocketProbe]:
+    timeout = check.timeout
     context = client_context(check.tls) if check.tls is not None else None
     name = _certificate_name(server, check) if context is not None else None
     if check.type == "tcp":

@@ -52,7 +52,7 @@ class Probe:
 class SocketProbe(Probe):
     """Connects, with TLS where there is a context; what then is up to `_talk` and `_take`."""
 
-    __slots__ = ("_context", "_name", "_secure", "_sock", "_stage", "_timeout", "_timer")
+    __slots__ = ("_context", "_name", "_secure", "_sock", "_stage", "_timeout", "_timer", "preface")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class SocketProbe(Probe):
         self._context = context
         self._name = name
         self._stage = 4  # the layer at work: 4, 6 or 7
+        self.preface = b""  # sent first, before TLS; may be set until the loop goes on
         self._secure: ssl.SSLSocket | None = None
         self._sock: socket.socket | None = None
         self._timer: asyncio.TimerHandle | asyncio.Handle
@@ -106,6 +107,12 @@ class SocketProbe(Probe):
         if code:
             self._connect_failed(code)
             return
+        if self.preface:
+            try:
+                sock.send(self.preface, socket.MSG_NOSIGNAL)
+            except OSError as error:
+                self._end(Word.L4CON, _text(error))
+                return
         if self._context is None:
             self._stage = 7
             self._talk()

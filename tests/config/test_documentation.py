@@ -38,8 +38,9 @@ def test_every_key_is_in_the_page(name: str) -> None:
             assert f"`{word}`" in PAGE or str(word) in expected
 
 
-def test_what_it_shows_loads() -> None:
-    blocks = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+@pytest.mark.parametrize("page", ["configuration.md", "tcp.md"])
+def test_what_it_shows_loads(page: str) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
         assert texts(check_text(block)) == []

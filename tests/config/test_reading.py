@@ -225,17 +225,19 @@ source = "10.1.2.3"
         respond = { status = 404, body = "no", content_type = "text/html", headers = { K = "6" } }
         [backends.app]
         servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2, \
-state = "maint" }
+state = "maint", send_proxy = "v1" }
         balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%" }
         health_check = { type = "http", path = "/h?x=1", method = "POST", host = "h.example:81", \
 expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
 headers = { A = "b" }, body = "fine", tls = { verify = false, ca = "/dev/null", server_name = "n.example" }, \
-address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down" }
+address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down", send_proxy = true }
         agent_check = { port = 7, address = "::3", send = "hi", interval = "3s", timeout = "4s" }
         max_connections = 3
         max_queue = 4
         retries = 1
         slow_start = "5s"
+        send_proxy = "v2"
+        proxy_tlvs = ["unique_id", "crc32c"]
         retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4 }
         affinity = { type = "table", on_unavailable = "fail", key = "uri", ipv4_prefix = 8, ipv6_prefix = 32, \
 size = 9, expire = "7s" }
@@ -292,7 +294,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert three == spec.Route(path=("/z",), respond=spec.Respond(404, "no", "text/html", (("K", "6"),)))
     assert app == spec.Backend(
         name="app",
-        servers=(spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT),),
+        servers=(spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT, send_proxy="v1"),),
         balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1),
         health_check=spec.HealthCheck(
             "http",
@@ -312,12 +314,14 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
             down_interval=6,
             jitter=0.2,
             initial="down",
+            send_proxy=True,
         ),
         agent_check=spec.AgentCheck(7, "::3", "hi", 3.0, 4.0),
         max_connections=3,
         max_queue=4,
         retries=1,
         slow_start=5.0,
+        proxy_tlvs=("unique_id", "crc32c"),
         retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4),
         affinity=spec.Affinity(
             "table", on_unavailable="fail", key="uri", ipv4_prefix=8, ipv6_prefix=32, size=9, expire=7

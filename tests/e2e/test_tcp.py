@@ -258,9 +258,9 @@ def test_unix_sockets_on_both_sides(balancer: Balancers, tmp_path: Path) -> None
 
 def test_tls_ends_at_the_listener(balancer: Balancers, origin: Origin, tmp_path: Path) -> None:
     certificate(tmp_path, "a", "localhost")
-    files = {"cert": str(tmp_path / "a.pem"), "key": str(tmp_path / "a.key")}
+    files = {"cert": str(tmp_path / "a.pem"), "key": str(tmp_path / "a.key"), "handshake_timeout": "400ms"}
     listen = {"address": f"127.0.0.1:{free_port()}", "tls": files}
-    lb = tcp(balancer, origin, frontend={"listen": [listen]}, timeouts={"header": "400ms"})
+    lb = tcp(balancer, origin, frontend={"listen": [listen]})
     with connect(lb) as client:
         wire = origin.accept()
         wire.send("server first")  # no byte of the client needed
@@ -270,6 +270,16 @@ def test_tls_ends_at_the_listener(balancer: Balancers, origin: Origin, tmp_path:
     assert wire.ended() == "fin"
     wire.close()
     assert line(lb)["term"] == "--"
+    start = len(lb.program.lines)
+    with connect(lb) as client:
+        wire = origin.accept()
+        wire.send("half").finish()
+        assert client.recv(100) == b"half"
+        assert client.recv(100) == b""  # close_notify
+        client.sendall(b"the other half")
+        assert wire.exactly(14) == b"the other half"
+        wire.close()
+    assert line(lb, start)["term"] == "--"
     start = len(lb.program.lines)
     silent = lb.dial()
     assert silent.ended() == "fin"

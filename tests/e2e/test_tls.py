@@ -52,7 +52,7 @@ def talk(secure: Balancer) -> Iterator[ssl.SSLSocket]:
         yield one
 
 
-def connect(balancer: Balancer, name: str = "localhost", **options: int) -> ssl.SSLSocket:
+def connect(balancer: Balancer, name: str = "localhost", *, before: bytes = b"", **options: int) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -60,6 +60,7 @@ def connect(balancer: Balancer, name: str = "localhost", **options: int) -> ssl.
     for key, value in options.items():
         setattr(context, key, value)
     plain = socket.create_connection(balancer.address, timeout=PATIENCE)
+    plain.sendall(before)
     return context.wrap_socket(plain, server_hostname=name)
 
 

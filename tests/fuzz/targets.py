@@ -12,11 +12,13 @@ import random
 import re
 from collections.abc import Callable
 
+from fastlb.engine.proxy_protocol import parse as parse_proxy
 from fastlb.http import RequestParser, ResponseParser, split_authority
 from fastlb.http.canned import canned_response, prefers_json
 from tests.http.feeding import Outcome, outcome
 from tests.http.llhttp import check_chunked, check_request, check_response
 from tests.http.test_chunked import decode, scan
+from tests.oracle import proxy_protocol
 from tests.oracle.chunked import read_chunked
 
 Target = Callable[[bytes], None]
@@ -118,10 +120,25 @@ def fuzz_answers(data: bytes) -> None:
             assert len(parser.rest) == parser.content_length
 
 
+def fuzz_proxy_protocol(data: bytes) -> None:
+    """The slow reader agrees, and bytes that are bad once stay bad."""
+    before: object = None
+    for end in range(len(data) + 1) if len(data) <= 512 else (len(data) // 2, len(data)):
+        try:
+            found = parse_proxy(data[:end])
+            got: object = found and proxy_protocol.Read(**found)
+        except ValueError:
+            got = "bad"
+        assert got == proxy_protocol.read(data[:end]), end
+        assert before in (None, got), end
+        before = got
+
+
 TARGETS: dict[str, Target] = {
     "request_head": fuzz_request_head,
     "response_head": fuzz_response_head,
     "chunked": fuzz_chunked,
     "authority": fuzz_authority,
     "answers": fuzz_answers,
+    "proxy_protocol": fuzz_proxy_protocol,
 }
