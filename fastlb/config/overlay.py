@@ -32,7 +32,7 @@ from .types import Count, Name, ServerAddress, Table, option
 MAX_REASON = 200
 
 
-def reason(value: object) -> str:
+def reason_line(value: object) -> str:
     """A line of text for people."""
     found = text(value)
     if len(found) > MAX_REASON or not found.isprintable():
@@ -52,7 +52,7 @@ class ChangeTable(Table):
     added: bool = False
     backup: bool = False
     removed: bool = False
-    reason: Annotated[str, PlainValidator(reason)] = ""
+    reason: Annotated[str, PlainValidator(reason_line)] = ""
 
 
 class OverlayTable(Table):

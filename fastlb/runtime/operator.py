@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,14 +63,18 @@ class Source(Protocol):
         """Reads another one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
     """A reload that waits to be confirmed, and what comes back when it is not."""
 
     configured: Spec
     changes: Changes
     left: Changes  # what the reload made of them
-    timer: asyncio.TimerHandle
+    timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class Operator:
@@ -136,12 +141,13 @@ class Operator:
     async def _expect(self, confirm: float, configured: Spec, changes: Changes) -> None:
         """Waits for a confirmation from now on, or not any more. A second reload leads back to before the first one."""
         if self._pending is not None:
-            self._pending.timer.cancel()
+            self._pending.cancel()
             configured, changes = self._pending.configured, self._pending.changes
             self._pending = None
         if confirm:
-            timer = asyncio.get_running_loop().call_later(confirm, self._later, self._revert)
-            self._pending = _Pending(configured, changes, self._changes, timer)
+            self._pending = pending = _Pending(configured, changes, self._changes)
+            revert = functools.partial(self._revert, pending)
+            pending.timer = asyncio.get_running_loop().call_later(confirm, self._later, revert)
         else:
             await self._service.settle(self._crew)
 
@@ -162,16 +168,17 @@ class Operator:
                 )
             return await self._back("the reload is undone")
 
-    async def _revert(self) -> None:
+    async def _revert(self, pending: _Pending) -> None:
         async with self._lock:
-            if self._pending is not None:
+            # While this waited its turn the reload may have been confirmed, or another one have taken its place.
+            if self._pending is pending:
                 await self._back("the reload was not confirmed", level="warning")
 
     async def _back(self, why: str, level: str = "info") -> Answer:
         """Has the configuration before the pending reload run again."""
         pending, self._pending = self._pending, None
         assert pending is not None
-        pending.timer.cancel()
+        pending.cancel()
         changes = pending.changes
         if self._changes != pending.left:  # those that were made in between stay: somebody meant them
             changes = self._changes.after(self._configured, pending.configured)
@@ -364,7 +371,7 @@ class Operator:
     async def close(self) -> None:
         """Ends what is under way."""
         if self._pending is not None:
-            self._pending.timer.cancel()
+            self._pending.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
