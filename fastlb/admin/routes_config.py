@@ -72,7 +72,7 @@ def router(context: Context) -> APIRouter:
 
 
 def config_view(spec: Spec) -> dict[str, Any]:
-    """All tables as plain values; secrets and what the resolver found are left out."""
+    """All tables as plain values, without what the supervisor filled in; secrets are not shown."""
     tables: dict[str, Any] = plain(spec)
     tables["global"] = tables.pop("global_")
     return tables
@@ -82,10 +82,11 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if isinstance(value, Address):
             return str(value)
+        # What its class keeps out of repr() is a secret. What it does not compare was filled in: keys of certificates.
         return {
-            field.name: "(not shown)" if field.name in HIDDEN and kept else plain(kept)
+            field.name: plain(kept) if field.repr or not kept else "(not shown)"
             for field in dataclasses.fields(value)
-            if field.name not in LEFT_OUT
+            if field.compare and field.name not in LEFT_OUT
             for kept in [getattr(value, field.name)]
         }
     if isinstance(value, tuple):

@@ -16,7 +16,7 @@ from fastlb.spec import Address, Backend, Frontend, Listen, Route, Spec
 
 Item = TypeVar("Item")
 
-SECRET = ("token",)  # fields whose values nobody is shown
+HIDDEN = "..."  # in place of a secret: what its class keeps out of repr()
 
 
 class What(StrEnum):
@@ -229,7 +229,7 @@ def _fields(before: Any, after: Any, *, leave_out: Sequence[str] = ()) -> tuple[
     """Fields of two data classes that differ, nested ones by dotted name."""
     found: list[Field] = []
     for field in dataclasses.fields(before):
-        if field.name in leave_out:
+        if field.name in leave_out or not field.compare:  # which is what others filled in, not of the configuration
             continue
         was, now = getattr(before, field.name), getattr(after, field.name)
         if was == now:
@@ -237,8 +237,8 @@ def _fields(before: Any, after: Any, *, leave_out: Sequence[str] = ()) -> tuple[
         if dataclasses.is_dataclass(was) and type(was) is type(now) and not isinstance(was, Address | Listen):
             found += [dataclasses.replace(f, name=f"{field.name}.{f.name}") for f in _fields(was, now)]
         else:
-            hidden = field.name in SECRET
-            found.append(Field(field.name, *(("...", "...") if hidden else (_value(was), _value(now)))))
+            texts = (_value(value) if field.repr or not value else HIDDEN for value in (was, now))
+            found.append(Field(field.name, *texts))
     return tuple(found)
 
 
@@ -250,7 +250,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Address | StrEnum):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: _plain(kept) if f.repr or not kept else HIDDEN
+            for f in dataclasses.fields(value)
+            if f.compare
+            for kept in [getattr(value, f.name)]
+        }
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

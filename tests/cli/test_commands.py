@@ -212,3 +212,25 @@ def test_unknown_commands_and_options() -> None:
     assert "No such command 'chek'" in usage_error("chek")
     assert "'check'" in usage_error("chek")
     assert usage_error("serve", "--too", "a:1").startswith("Error: No such option")
+
+
+def test_the_manual_of_ctl_names_every_command() -> None:
+    import click
+
+    from fastlb.cli.ctl import ctl
+
+    text = (ROOT / "docs" / "ctl.md").read_text()
+
+    def names(group: click.Group, before: str) -> list[str]:
+        found = []
+        for name, command in group.commands.items():
+            found += names(command, f"{before}{name} ") if isinstance(command, click.Group) else [f"{before}{name}"]
+        return found
+
+    every = names(ctl, "")
+    assert {"server drain", "show servers", "logs"} <= set(every)
+    for name in every:
+        *group, last = name.split()
+        # commands of a group stand in one line of the table: `server drain`, `maint`, `ready`
+        line = next((line for line in text.splitlines() if f"`{last}" in line or f"{name}" in line), "")
+        assert line and (not group or group[0] in line or group[0] in text), name
