@@ -413,6 +413,12 @@ class Retry:
     statuses: tuple[tuple[int, int], ...] = ()  # of answers, ranges of 400-599
     budget: float = 0.2  # share of the backend's requests in flight, over all workers
     budget_min: int = 3
+    try_timeout: float = 0.0  # seconds until the response head, of one attempt; 0 = timeouts.server alone
+    backoff: float = 0.0  # seconds, doubled by each further attempt; up to so much is waited before it; 0 = nothing
+    backoff_max: float = 1.0  # at most so much, also where Retry-After asks for it
+    buffer: int = 65536  # bytes of a request, head and body, that are kept to be sent again
+    hedge: float = 0.0  # seconds after which a second copy is sent; 0 = see hedge_percentile
+    hedge_percentile: float = 0.0  # of the response times, 0.5-0.999, instead of a fixed time; 0 = no second copies
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ cdef class Selector:
         bint _rebuilding
         bint _trial             # some member's circuit breaker is half open, and there are breakers to ask
         uint64_t _wake_ms       # when a circuit breaker is due; 0 = none is
-        uint64_t _now_ms        # of the select at hand, where `_trial`
+        uint64_t _now_ms        # of the last select or release
         ServerBreakers breakers     # None = none
         uint32_t permit         # of the select before, where there are breakers; the caller takes it and clears it
         bint _plain             # a candidate needs no check but its limit

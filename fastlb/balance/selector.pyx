@@ -44,8 +44,7 @@ cdef class Selector:
         ask.tried = tried
         ask.ntried = ntried
         ask.attempt = 0
-        if self._trial:
-            self._now_ms = now_ms
+        self._now_ms = now_ms
         if self._keyed and not has_key:
             i = self._pick_keyless(&ask)
         else:
@@ -57,6 +56,7 @@ cdef class Selector:
     cdef void release(self, int slot, int use, uint32_t latency_us, uint64_t now_ms) noexcept:
         FL_ASSERT(<uint32_t>slot < self.servers.count, "release of a slot that is not in the set")
         cdef Slot* s = &self.servers.slots[slot]
+        self._now_ms = now_ms
         self._give(slot, s.line, s.ledger, use, latency_us, now_ms)
 
     cdef void _give(

@@ -25,6 +25,7 @@ from .types import (
     HashKey,
     HeaderName,
     HeaderValue,
+    Hedge,
     IpLiteral,
     Method,
     Name,
@@ -32,6 +33,7 @@ from .types import (
     RetryConditions,
     ServerAddress,
     Share,
+    Size,
     StatusRanges,
     Table,
     choice,
@@ -234,6 +236,25 @@ class RetryTable(Table):
         shown="20%",
     )
     budget_min: Count = option(_RETRY.budget_min, "So many may be at any time.")
+    try_timeout: Duration = option(
+        _RETRY.try_timeout, "Until the head of the answer of one attempt; implies `timeout`. 0 = timeouts.server.",
+        shown="0",
+    )  # fmt: skip
+    backoff: Duration = option(
+        _RETRY.backoff,
+        "Up to so long is waited before another attempt, doubled each time. 0 = not at all.",
+        shown="0",
+    )
+    backoff_max: Duration = option(
+        _RETRY.backoff_max, "No longer than this, even if the answer asks for it by Retry-After.",
+        shown=units.format_duration(_RETRY.backoff_max),
+    )  # fmt: skip
+    buffer: Size = option(_RETRY.buffer, "A request up to this size, head and body, can be sent again.", shown="64KB")
+    hedge: Hedge = option(
+        (0.0, 0.0),
+        "A second copy goes to another server after this time, or percentile (p95). 0 = never.",
+        shown="0",
+    )
 
 
 class PoolTable(Table):

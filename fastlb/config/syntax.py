@@ -10,6 +10,7 @@ import re
 import shlex
 from urllib.parse import unquote, urlsplit
 
+from . import units
 from .address import parse_server
 from .suggest import Invalid, listed, nearest, verified
 
@@ -444,3 +445,18 @@ def retry_condition(value: object) -> str | tuple[int, int]:
     if found[0] < 400:
         raise Invalid("only failures are tried again: statuses from 400 to 599")
     return found
+
+
+@verified
+def hedge(value: object) -> tuple[float, float]:
+    """(seconds, share): one of them is 0. A duration, or a percentile of the response times, p50 to p99.9."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text.startswith("p"):
+        try:
+            share = float(text[1:]) / 100
+        except ValueError:
+            share = 0.0
+        if not 0.5 <= share <= 0.999:
+            raise Invalid("must be a percentile from p50 to p99.9, or a duration")
+        return 0.0, share
+    return units.duration(value), 0.0

@@ -165,6 +165,12 @@ RetryConditions = Annotated[
     list[RetryCondition], BeforeValidator(one_or_many, json_schema_input_type=RetryCondition | list[RetryCondition])
 ]
 
+Hedge = Annotated[
+    tuple[float, float],
+    PlainValidator(syntax.hedge),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"const": 0}], "examples": ["p95", "p99.9", "200ms"]}),
+]
+
 Hosts = Annotated[
     list[HostPattern], BeforeValidator(one_or_many, json_schema_input_type=HostPattern | list[HostPattern])
 ]

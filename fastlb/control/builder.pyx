@@ -11,7 +11,8 @@ import socket
 from fastlb.control.tls import server_tls, tls_listeners
 
 from libc.stdint cimport uint32_t
-from fastlb._core.region cimport Region
+from fastlb._core.histogram cimport BUCKETS
+from fastlb._core.region cimport COUNTERS, Region
 from fastlb.balance.base cimport ServerSet
 from fastlb.balance.circuit_breaker cimport GroupBreaker, ServerBreakers, read_rules
 from fastlb.balance.selector cimport Selector, make_selector
@@ -19,6 +20,7 @@ from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.core cimport Core
 from fastlb.engine.guard cimport Guard
+from fastlb.engine.hedge cimport Hedge
 from fastlb.engine.error_log cimport ErrorLog
 from fastlb.engine.client_connection cimport clients_drain, clients_retire
 from fastlb.engine.h1_upstream cimport H1Connector
@@ -37,6 +39,7 @@ from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
+from fastlb.engine.stats cimport TIME_RESPONSE
 from fastlb.engine.stick_table cimport StickTable
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
@@ -248,7 +251,17 @@ cdef class Engine:
         backend.tunnel_ms = milliseconds(b.timeouts.tunnel)
         backend.half_closed_ms = milliseconds(b.timeouts.half_closed)
         backend.retries = b.retries
-        backend.retry = RetryPolicy(selector, b.retry.on, b.retry.statuses, b.retry.budget, b.retry.budget_min)
+        kinds = (*b.retry.on, "timeout") if b.retry.try_timeout else b.retry.on
+        backend.retry = RetryPolicy(selector, kinds, b.retry.statuses, b.retry.budget, b.retry.budget_min)
+        backend.retry.backoff_ms = milliseconds(b.retry.backoff)
+        backend.retry.backoff_max_ms = milliseconds(b.retry.backoff_max)
+        backend.try_ms = milliseconds(b.retry.try_timeout)
+        backend.replay_bytes = b.retry.buffer
+        if b.retry.hedge or b.retry.hedge_percentile:
+            backend.hedge = Hedge()
+            backend.hedge.fixed_ms = milliseconds(b.retry.hedge)
+            backend.hedge.share = b.retry.hedge_percentile
+            backend.hedge.buckets = &backend.counters[COUNTERS + TIME_RESPONSE * BUCKETS]
         backend.retry.line = self.region.group(group)
         backend.retry.counters = backend.counters
         backend.retry.owner = self.region

@@ -17,7 +17,7 @@ from fastlb._core.span cimport Span
 
 cdef enum:
     MAX_TRIED = 4
-    REPLAY_BYTES = 65536        # a request longer than this, body included, is not sent twice
+    SENT_UNFIT = -2             # of respond: the head does not fit after rewriting; nothing was sent
 
 # The connection a request came in on.
 cdef class ClientSide(Stream):
@@ -66,6 +66,16 @@ cdef class ServerSide(ServerConnection):
     # Looks whether an idle connection still stands; one system call.
     cdef bint alive(self) noexcept
 
+# The other one of two attempts that are under way at a time.
+cdef class Attempt:
+    cdef:
+        ServerSide up
+        Server server
+        int32_t slot
+        uint32_t permit
+        bint reused
+        uint64_t attempt_us, connected_us
+
 cdef class Exchange(Waiter):
     cdef:
         Core core
@@ -75,6 +85,7 @@ cdef class Exchange(Waiter):
         Server server               # None until one was picked
         ClientSide client           # None once it has gone
         ServerSide up               # None when no connection serves it
+        Attempt other               # a second copy is under way: the attempt that is not at hand; else None
         Chunk* saved                # request head as received, then the body bytes that came with it
         uint32_t head_len
         uint32_t body_len           # of those, in `saved`
@@ -85,6 +96,7 @@ cdef class Exchange(Waiter):
         uint8_t minor
         uint8_t framing             # of the request
         bint wants_json             # error pages
+        bint awaits                 # the client waits for 100 (Continue) before it sends its body
         bint upgrade                # the client asks for an upgrade
         bint keep_alive             # the client wants it
         # progress
@@ -94,6 +106,9 @@ cdef class Exchange(Waiter):
         bint queueing
         bint ended
         bint reused                 # the attempt at hand runs on a kept-alive connection
+        bint pausing                # before a further attempt; the client's deadline ends it
+        bint hedge_due              # the client's deadline is when a second copy is sent
+        uint32_t asked_ms           # Retry-After of an answer that is tried again
         bint retrying               # counted in the backend's retry budget
         uint8_t ntried
         uint8_t attempts
@@ -137,13 +152,23 @@ cdef class Exchange(Waiter):
     cdef void response_head(self, const ResponseHead* h) noexcept
     cdef void response_complete(self) noexcept
     # Before response_head: whether to throw the answer away (attempt_failed with FAIL_STATUS).
-    cdef bint retries_status(self, int status) noexcept
+    cdef bint retries_status(self, const ResponseHead* h, const char* buf) noexcept
+    # Sends a second copy when the answer is late: from when on, and now.
+    cdef void hedge_later(self) noexcept
+    cdef void hedge(self) noexcept
+    # The attempt at hand goes on alone; or it has failed, and the other one does.
+    cdef void drop_other(self) noexcept
+    cdef void carry_on(self, Attempt a) noexcept
+    # Where two copies are under way: makes the attempt of this connection the one at hand.
+    cdef void turn_to(self, ServerSide up) noexcept
     cdef void attempt_failed(self, int failure) noexcept
     # --- from the client side
     cdef void client_gone(self) noexcept
     cdef void client_timed_out(self) noexcept
     cdef void body_refused(self, int status, const char* reason) noexcept
     cdef void body_complete(self) noexcept
+    # Body bytes go to the server: keeps them where they may be sent again. Before bytes_in counts them.
+    cdef void keep_body(self, const char* p, size_t n) noexcept
     # --- from either
     cdef void tunnel_over(self, bint broken) noexcept
     # --- inside
@@ -160,6 +185,5 @@ cdef class Exchange(Waiter):
     cdef void _cut(self, const char* term, const char* reason) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef bint _repeatable(self) noexcept
-
-# A new exchange; the caller's reference is the reactor's to give up (Exchange.end does).
-cdef Exchange exchange_new(Core core, Frontend front)
+    cdef void _stop_waiting(self) noexcept
+    cdef void _moved(self, const char* before) noexcept

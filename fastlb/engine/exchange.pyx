@@ -16,13 +16,14 @@ from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_cou
 from fastlb._core.net cimport sockaddr, sockaddr_storage
 from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.buffer cimport chunk_cut, chunk_free
+from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_grow
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
-    Verdict, failure_verdict)
+    Verdict, failure_verdict, phase_of)
 from fastlb.engine.proxy_protocol cimport PROXY_UNIQUE_ID, ProxyFacts, proxy_write
-from fastlb.engine.server cimport pool_take
+from fastlb.engine.retry cimport asked_wait_ms
+from fastlb.engine.server cimport overdue, pool_take
 from fastlb.engine.stats cimport (
     COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK, COUNT_REDISPATCHES, COUNT_RETRIES,
     COUNT_REUSED, COUNT_SELECTED, count_up)
@@ -64,18 +65,6 @@ cdef class ServerSide(ServerConnection):
     cdef bint alive(self) noexcept: return False
 
 
-cdef Exchange exchange_new(Core core, Frontend front):
-    cdef Exchange e = Exchange.__new__(Exchange)
-    Py_INCREF(e)
-    if FASTLB_DEBUG:
-        live_counters()[LIVE_EXCHANGE] += 1
-    e.core = core
-    e.front = front
-    memcpy(e.term, b"----", 4)
-    return e
-
-
-@cython.final
 @cython.no_gc
 cdef class Exchange(Waiter):
     """One request and its response; see the module."""
@@ -140,18 +129,21 @@ cdef class Exchange(Waiter):
         if b.guard is not None:
             self.permit = b.selector.permit
             b.selector.permit = 0
+        if b.hedge is not None and self.attempts == 1:
+            self.hedge_later()
         s.counters[COUNT_SELECTED] += 1
         count_up(s.counters, COUNT_CURRENT, COUNT_PEAK)
         if s.proxy:
             announced = self.announce(s)
         p = NULL
         # After a kept-alive connection broke, only a new one tells whether the server is there.
-        if self.attempts == 1:
+        if self.attempts == 1 or self.other is not None:
             p = pool_take(s, announced)
             # One with an event still to come in this batch is closed, or has bytes that nobody asked for. What could
             # not be sent a second time takes no connection that its server has closed already.
             while p != NULL and ((<ServerSide>p).ready or (not (self.request_done and method_idempotent(self.method))
-                                                           and not (<ServerSide>p).alive())):
+                                                           and (not (<ServerSide>p).alive()
+                                                                or overdue(s, <ServerSide>p, now // 1000)))):
                 (<ServerSide>p).cancel()
                 p = pool_take(s, announced)
         self.reused = p != NULL
@@ -253,6 +245,9 @@ cdef class Exchange(Waiter):
             c.resume_body(self)
 
     cdef void response_head(self, const ResponseHead* h) noexcept:
+        if self.other is not None:
+            self.drop_other()
+        self._stop_waiting()
         self.response_us = self.core.reactor.now_us
         if self.connected_us == 0:
             self.connected_us = self.response_us
@@ -276,11 +271,20 @@ cdef class Exchange(Waiter):
         """The attempt at hand is over; its connection is gone already. Tries elsewhere when nothing was lost."""
         cdef Backend b = self.backend
         cdef Verdict v = failure_verdict(failure, self.response_started)
+        cdef Attempt other = self.other
         self.up = None
+        self.other = None
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
             b.counters[COUNT_CONNECT_ERRORS] += 1
             self.server.counters[COUNT_CONNECT_ERRORS] += 1
         self.give_back(USE_OK if failure == FAIL_STATUS else USE_FAILED if v.blame else USE_CANCELLED)
+        if other is not None:
+            # The copy that is left goes on alone.
+            if self.ntried < MAX_TRIED:
+                self.tried[self.ntried] = self.slot
+                self.ntried += 1
+            self.carry_on(other)
+            return
         if self.response_started:
             self._cut(v.term, v.reason if self.reason == NULL else self.reason)
             return
@@ -294,11 +298,21 @@ cdef class Exchange(Waiter):
             return
         self.fail(v.status, v.term, v.reason)
 
-    cdef bint retries_status(self, int status) noexcept:
+    cdef bint retries_status(self, const ResponseHead* h, const char* buf) noexcept:
         cdef Backend b = self.backend
+        cdef int status = h.status
+        if self.other is not None and b.retry.wants(status, NULL, 0, -1):
+            self.status = <uint16_t>status
+            return True                 # the other copy may do better
         if (self.attempts > b.retries or self.client is None or not self._repeatable()
-                or not b.retry.wants(status, self.tried, self.ntried, self.slot)
-                or not b.retry.reserve(&self.retrying, b.queue.count)):
+                or not b.retry.wants(status, self.tried, self.ntried, self.slot)):
+            return False
+        self.asked_ms = 0
+        if b.retry.backoff_ms:
+            self.asked_ms = asked_wait_ms(h, buf)
+            if self.asked_ms > b.retry.backoff_max_ms:
+                return False            # too long to wait for it here: the client is told
+        if not b.retry.reserve(&self.retrying, b.queue.count):
             return False
         self.status = <uint16_t>status
         return True
@@ -306,6 +320,7 @@ cdef class Exchange(Waiter):
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept:
         cdef Backend b = self.backend
         cdef int slot = -1
+        cdef uint32_t pause
         self.status = <uint16_t>status
         memcpy(self.term, term, 2)
         self.reason = reason
@@ -335,26 +350,66 @@ cdef class Exchange(Waiter):
         self.redispatched = 1
         b.counters[COUNT_REDISPATCHES] += 1
         self.server.counters[COUNT_REDISPATCHES] += 1
+        pause = b.retry.pause_ms(failure, self.attempts, self.asked_ms, &self.core.seed)
+        self.asked_ms = 0
         if slot >= 0:
             self.attach(slot)
+        elif pause:
+            self.pausing = True
+            self.client.wait_until(self.core.reactor.now_ms + pause)
         else:
             self.assign()
 
-    cdef void trim(self) noexcept:
-        """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
+    # --- two copies at a time: paired_exchange.pyx
+
+    cdef void hedge_later(self) noexcept: pass
+    cdef void hedge(self) noexcept: pass
+    cdef void turn_to(self, ServerSide up) noexcept: pass
+    cdef void carry_on(self, Attempt a) noexcept: pass
+    cdef void drop_other(self) noexcept: pass
+
+    cdef void _stop_waiting(self) noexcept:
+        if self.hedge_due:
+            self.hedge_due = False
+            if self.client is not None:
+                self.client.wait_until(0)
+
+    # --- what may be sent again
+
+    cdef void keep_body(self, const char* p, size_t n) noexcept:
+        cdef Chunk* grown
         cdef const char* before = self.saved.data
-        if self._repeatable():
+        cdef uint64_t size = <uint64_t>self.head_len + self.body_len
+        if self.bytes_in != size or size + n > self.backend.replay_bytes or not method_idempotent(self.method):
+            return                      # some of it is gone already, or it must not go twice
+        grown = chunk_grow(self.saved, size + n)
+        if grown == NULL:
             return
-        self.body_len = 0
-        self.saved = chunk_cut(self.saved, self.head_len)
+        self.saved = grown
+        memcpy(grown.data + size, p, n)
+        grown.end = <uint32_t>(size + n)
+        self.body_len += <uint32_t>n
+        self._moved(before)
+
+    cdef void _moved(self, const char* before) noexcept:
         if self.saved.data != before:
             # What `request` describes has moved, or was in the new place before and is gone.
             self.core.request_base = self.saved.data if self.core.request_base == before else NULL
 
+    cdef void trim(self) noexcept:
+        """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
+        cdef const char* before = self.saved.data
+        if self._repeatable() or (not self.request_done and method_idempotent(self.method)
+                                  and self.bytes_in <= self.backend.replay_bytes):
+            return
+        self.body_len = 0
+        self.saved = chunk_cut(self.saved, self.head_len)
+        self._moved(before)
+
     cdef bint _repeatable(self) noexcept:
         # All of the request is in `saved`: none of it went to the server only. And it may go to two servers.
-        return (self.request_done and self.bytes_in == self.head_len + self.body_len and self.bytes_in <= REPLAY_BYTES
-                and method_idempotent(self.method))
+        return (self.request_done and self.bytes_in == self.head_len + self.body_len
+                and self.bytes_in <= self.backend.replay_bytes and method_idempotent(self.method))
 
     # --- what the client side reports
 
@@ -368,17 +423,8 @@ cdef class Exchange(Waiter):
         if self.ended:
             return
         self.term[0] = c'C'
-        if self.queueing:
-            self.term[1] = c'Q'
-            self.leave_queue()
-        elif self.response_started:
-            self.term[1] = c'D'
-        elif self.connected_us == 0:
-            self.term[1] = c'C'
-        elif not self.request_done:
-            self.term[1] = c'D'
-        else:
-            self.term[1] = c'H'
+        self.term[1] = phase_of(self.queueing, self.response_started, self.connected_us != 0, self.request_done)
+        self.leave_queue()
         self.reason = b"client closed the connection"
         self.up = None
         if up is not None:
@@ -392,6 +438,14 @@ cdef class Exchange(Waiter):
         if self.queueing:
             self.leave_queue()
             self.fail(503, b"sQ", b"no server became free in time")
+            return
+        if self.pausing:
+            self.pausing = False
+            self.assign()
+            return
+        if self.hedge_due:
+            self.hedge_due = False
+            self.hedge()
             return
         if self.response_started:
             self.up = None
@@ -452,6 +506,7 @@ cdef class Exchange(Waiter):
         cdef uint32_t retry_after = self.retry_after if self.retry_after or status != 503 else 1
         if self.queueing:
             self.leave_queue()
+        self._stop_waiting()
         self.give_back(USE_CANCELLED)
         self.status = <uint16_t>status
         memcpy(self.term, term, 2)
@@ -466,6 +521,8 @@ cdef class Exchange(Waiter):
         """Releases the server that was taken, with what the use of it said about it."""
         cdef uint64_t latency = 0
         cdef Backend b = self.backend
+        if self.other is not None:
+            self.drop_other()
         if not self.holding:
             return
         self.holding = False

@@ -12,6 +12,7 @@ cdef enum:
     FAIL_RESOURCES = 9          # no descriptor, no memory: ours
     FAIL_HEAD_TOO_LARGE = 10    # the request head does not fit after rewriting
     FAIL_HEAD_REFUSED = 11      # rewriting refused it
+    FAIL_RESPONSE_TOO_LARGE = 13    # the head of the answer does not fit after rewriting
     FAIL_STATUS = 12            # answered a status that is tried again; the answer is thrown away
 
 cdef enum:
@@ -27,3 +28,5 @@ cdef struct Verdict:
     bint blame                  # counts against the server
 
 cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil
+# The second of HAProxy's termination flags: how far an exchange had come when its client left.
+cdef char phase_of(bint queueing, bint response_started, bint connected, bint request_done) noexcept nogil

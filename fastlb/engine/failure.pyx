@@ -33,6 +33,18 @@ cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil:
         return made(502, b"sD", b"server stopped sending the response", AGAIN_NEVER, True)
     if failure == FAIL_STATUS:
         return made(502, b"SH", b"server answered a status that is tried again", AGAIN_IDEMPOTENT, True)
+    if failure == FAIL_RESPONSE_TOO_LARGE:
+        return made(502, b"PH", b"response head too large after rewriting", AGAIN_NEVER, False)
     if failure == FAIL_HEAD_REFUSED:
         return made(400, b"PR", b"request target cannot be passed on safely", AGAIN_NEVER, False)
     return made(431, b"PR", b"request head too large after rewriting", AGAIN_NEVER, False)
+
+
+cdef char phase_of(bint queueing, bint response_started, bint connected, bint request_done) noexcept nogil:
+    if queueing:
+        return c'Q'
+    if response_started:
+        return c'D'
+    if not connected:
+        return c'C'
+    return c'H' if request_done else c'D'

@@ -18,7 +18,8 @@ from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport (
     CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT)
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
-from fastlb.engine.exchange cimport ServerSide, exchange_new
+from fastlb.engine.exchange cimport SENT_UNFIT, ServerSide
+from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.sticking cimport stick_answer
 from fastlb.engine.stream cimport (
@@ -26,7 +27,7 @@ from fastlb.engine.stream cimport (
 from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
-    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, reason_text)
+    FIELD_EXPECT, FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, reason_text)
 from fastlb.http.request_head cimport parse_request_head, request_head_reset, request_head_size
 from fastlb.http.response_head cimport ResponseHead
 from fastlb.http.rewrite cimport ResponseInfo, write_response_head
@@ -336,6 +337,7 @@ cdef class H1Client(ClientConnection):
         else:
             # Until a server is connected nothing more is read; Exchange.connected resumes.
             self.stream_flags |= STREAM_PAUSED
+            e.awaits = used == 0 and h.seen[FIELD_EXPECT]
         start_exchange(e, self, p, head_len, used, whole == 1)
 
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept:
@@ -389,6 +391,8 @@ cdef class H1Client(ClientConnection):
             self.state = CLIENT_WAIT
             e.body_refused(413, b"request body longer than limits.body")
             return
+        e.awaits = False
+        e.keep_body(p, used)
         e.bytes_in += used
         if whole:
             self.state = CLIENT_WAIT
@@ -409,7 +413,7 @@ cdef class H1Client(ClientConnection):
         if self.state != CLIENT_BODY:
             return
         self.stream_flags &= ~STREAM_PAUSED
-        if self.front.client_ms:
+        if self.front.client_ms and not e.awaits:
             set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
         if self.stream_flags & STREAM_READABLE:
             self.core.reactor.defer(self)
@@ -440,7 +444,7 @@ cdef class H1Client(ClientConnection):
             info.keep_alive_10 = e.minor == 0 and not self.close_after
         head = write_response_head(core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
         if head < 0:
-            return SENT_ERROR
+            return SENT_UNFIT
         if e.backend.affinity is not None:
             head = <ssize_t>stick_answer(e, h, buf, core.obuf, <size_t>head, HEAD_OUT)
         if self.front.explain is not None:
@@ -462,8 +466,11 @@ cdef class H1Client(ClientConnection):
         info.client_minor = e.minor
         head = write_response_head(self.core.obuf, HEAD_OUT, buf, h, e.action.response_plan, &info)
         if head < 0:
-            return SENT_ERROR
+            return SENT_ALL             # one that does not fit after rewriting can be done without
         e.bytes_out += <uint64_t>head
+        if e.awaits and h.status == 100:
+            e.awaits = False
+            self.resume_body(e)         # from now on it is the client that is waited for
         return self._sent(self.transmit(self.core.obuf, <size_t>head, NULL, 0))
 
     cdef int relay(self, Exchange e, const char* p, size_t n) noexcept:

@@ -22,6 +22,7 @@ cdef class H1Upstream(ServerSide):
         ResponseHead* partial
         const char* head_base   # bytes core.response refers to, inside feed() only
         uint64_t body_left
+        uint64_t begun_ms       # the attempt at hand
         Chunked chunked
         uint8_t state           # UpstreamState
         uint8_t framing         # of the response body

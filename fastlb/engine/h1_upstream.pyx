@@ -15,12 +15,13 @@ from fastlb.engine.capture cimport Captured, response_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
-from fastlb.engine.exchange cimport ClientSide
+from fastlb.engine.exchange cimport SENT_UNFIT, ClientSide
 from fastlb.engine.failure cimport (
     FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED,
-    FAIL_RESOURCES, FAIL_STALE, FAIL_STALLED, FAIL_STATUS, FAIL_TIMEOUT, FAIL_TRUNCATED)
+    FAIL_RESOURCES, FAIL_RESPONSE_TOO_LARGE, FAIL_STALE, FAIL_STALLED, FAIL_STATUS, FAIL_TIMEOUT, FAIL_TRUNCATED)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
-from fastlb.engine.server cimport Server, ServerConnection, pool_put, pool_remove
+from fastlb.engine.server cimport (
+    Server, ServerConnection, idle_until, learn_close, learn_told, pool_put, pool_remove)
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
@@ -28,7 +29,7 @@ from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
 from fastlb.http.fields cimport (
-    FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR,
+    FIELD_KEEP_ALIVE, Field, FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR,
     reason_text)
 from fastlb.http.response_head cimport parse_response_head, response_head_reset, response_head_size
 from fastlb.http.identity cimport ForwardInfo
@@ -67,6 +68,8 @@ cdef class H1Upstream(ServerSide):
         if self.state == UP_IDLE:
             if self.stream_flags & STREAM_READABLE:
                 # Closed by the server, or bytes nobody asked for: either way of no more use.
+                if self.stream_flags & STREAM_EOF:
+                    learn_close(self.server, self.core.reactor.now_ms - self.idle_ms, self.core.reactor.now_ms)
                 self.shut(False)
             return
         if self.state == UP_CONNECTING:
@@ -102,12 +105,16 @@ cdef class H1Upstream(ServerSide):
     cdef void on_timer(self) noexcept:
         cdef Exchange e = self.exchange
         if self.state == UP_IDLE:
+            if self.exploring:
+                self.server.guard_ms = 0        # the server would have kept it for longer
+                self.server.closes = 0
             self.shut(False)
         elif self.state == UP_CONNECTING:
             self.drop(FAIL_CONNECT_TIMEOUT)
         elif self.state == UP_TUNNEL or e is None:
             return
-        elif self.stream_flags & STREAM_PAUSED or (not e.request_done and self.out == NULL and not self.send_failed):
+        elif self.stream_flags & STREAM_PAUSED or (
+                not e.request_done and not e.awaits and self.out == NULL and not self.send_failed):
             self.arm()          # the client is the slow one, and has a deadline of its own
         elif self.head_done:
             self.drop(FAIL_STALLED)
@@ -115,15 +122,26 @@ cdef class H1Upstream(ServerSide):
             self.drop(FAIL_TIMEOUT)
 
     cdef void arm(self) noexcept:
-        cdef uint32_t ms = self.exchange.backend.server_ms if self.exchange is not None else 0
-        if ms:
-            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + ms)
+        cdef Exchange e = self.exchange
+        cdef uint64_t now = self.core.reactor.now_ms
+        cdef uint64_t until = 0, whole
+        if e is not None:
+            if e.backend.server_ms:
+                until = now + e.backend.server_ms
+            if e.backend.try_ms and not self.head_done and e.request_done:
+                # Of the whole attempt: bytes of the head that trickle in do not extend it.
+                whole = self.begun_ms + e.backend.try_ms
+                if until == 0 or whole < until:
+                    until = max(whole, now + 1)
+        if until:
+            set_deadline(self.core.reactor, self, until)
         else:
             clear_deadline(self)
 
     cdef void now_connected(self) noexcept:
         self.state = UP_ACTIVE
         self.arm()
+        self.exchange.turn_to(self)
         self.exchange.connected()
 
     # --- the request
@@ -134,6 +152,7 @@ cdef class H1Upstream(ServerSide):
         cdef ssize_t head
         cdef int sent
         self.exchange = e
+        self.begun_ms = self.core.reactor.now_ms
         self.head_done = False
         self.got_any = False
         self.send_failed = False
@@ -262,6 +281,7 @@ cdef class H1Upstream(ServerSide):
         cdef Core core = self.core
         cdef ResponseHead* h = core.response
         cdef Exchange e = self.exchange
+        cdef const Field* field
         cdef int got
         if self.partial != NULL:
             memcpy(h, self.partial, response_head_size(self.partial))
@@ -283,17 +303,26 @@ cdef class H1Upstream(ServerSide):
                 self.malformed(p, n, 0, False, b"too many interim responses")
                 return False
             self.arm()
-            if e.client.interim(e, h, p) == SENT_ERROR:
+            if e.other is not None:
+                return True             # whose answer counts is not decided yet
+            got = e.client.interim(e, h, p)
+            if got == SENT_ERROR:
                 e.client.gone()
                 return False
+            if got == SENT_PENDING:
+                self.stream_flags |= STREAM_PAUSED      # read_more goes on when the client has taken it
             return True
         if h.framing == FRAMING_TUNNEL and not e.upgrade:
             # RFC 9110 section 15.2.2
             self.malformed(p, n, 0, False, b"101 to a request that did not ask for it")
             return False
-        if e.backend.retry.any_status and e.retries_status(h.status):
+        e.turn_to(self)
+        if e.backend.retry.any_status and e.retries_status(h, p):
             self.drop(FAIL_STATUS)
             return False
+        if self.uses == 1 and h.seen[FIELD_KEEP_ALIVE] and h.keep_alive:
+            field = &h.fields[h.seen[FIELD_KEEP_ALIVE] - 1]
+            learn_told(self.server, p + field.value, field.value_len)
         self.head_done = True
         self.head_base = p
         self.framing = h.framing
@@ -338,6 +367,10 @@ cdef class H1Upstream(ServerSide):
             sent = c.relay(e, p, n)
         else:
             return True
+        if sent == SENT_UNFIT:
+            e.response_started = False          # nothing of it has gone out
+            self.drop(FAIL_RESPONSE_TOO_LARGE)
+            return False
         if sent == SENT_ERROR:
             c.gone()
             return False
@@ -424,7 +457,7 @@ cdef class H1Upstream(ServerSide):
                 and (s.pool_max_age_ms == 0 or now - self.born_ms < s.pool_max_age_ms)):
             self.state = UP_IDLE
             self.stream_flags &= ~STREAM_PAUSED
-            set_deadline(self.core.reactor, self, now + s.pool_idle_ms)
+            set_deadline(self.core.reactor, self, idle_until(s, self, now))
             pool_put(s, self)
         else:
             self.shut(False)
@@ -436,6 +469,9 @@ cdef class H1Upstream(ServerSide):
         if e is None:
             self.shut(False)
         elif not self.got_any:
+            e.turn_to(self)
+            if e.reused:
+                learn_close(self.server, self.begun_ms - self.idle_ms, self.core.reactor.now_ms)
             self.drop(FAIL_STALE if e.reused else FAIL_CLOSED)
         elif self.head_done and self.framing == FRAMING_EOF and orderly:
             self.keep = False
@@ -451,6 +487,7 @@ cdef class H1Upstream(ServerSide):
         self.exchange = None
         self.shut(True)
         if e is not None:
+            e.turn_to(self)
             e.attempt_failed(failure)
 
     cdef void malformed(self, const char* p, size_t n, size_t at, bint body, const char* reason) noexcept:

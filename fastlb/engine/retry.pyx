@@ -11,6 +11,7 @@ from fastlb.balance.base cimport was_tried
 from fastlb.engine.failure cimport (
     FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_STALE, FAIL_STATUS, FAIL_TIMEOUT)
 from fastlb.engine.stats cimport COUNT_RETRYING, private_counters
+from fastlb.http.fields cimport FIELD_RETRY_AFTER, Field
 
 KINDS = {
     "connect": RETRY_CONNECT, "closed": RETRY_CLOSED, "timeout": RETRY_TIMEOUT, "malformed": RETRY_MALFORMED,
@@ -81,6 +82,17 @@ cdef class RetryPolicy:
         fl_add64(&self.line.retries_refused, 1)
         return False
 
+    cdef uint32_t pause_ms(self, int failure, int again, uint32_t asked, uint64_t* seed) noexcept:
+        """Full jitter: anything up to backoff * 2 ** (again - 1), at most backoff_max. None where no server had it."""
+        cdef uint64_t most
+        cdef uint32_t drawn
+        if self.backoff_ms == 0 or failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT or failure == FAIL_STALE:
+            return 0
+        most = min(<uint64_t>self.backoff_ms << min(again - 1, 16), <uint64_t>self.backoff_max_ms)
+        seed[0] = seed[0] * 6364136223846793005u + 1442695040888963407u
+        drawn = <uint32_t>((seed[0] >> 33) % (most + 1))
+        return max(drawn, asked)
+
     cdef void release(self) noexcept:
         fl_sub32_floor(&self.line.retrying, 1)
         self.counters[COUNT_RETRYING] -= 1
@@ -90,6 +102,15 @@ cdef class RetryPolicy:
         cdef bint held = False
         return self.reserve(&held, <uint32_t>waiting)
 
+    def pauses(self, int failure, int again, uint32_t asked, int times, uint64_t seed=1):
+        """Draws pauses; for tests."""
+        return [self.pause_ms(failure, again, asked, &seed) for _ in range(times)]
+
+    def set_backoff(self, uint32_t base_ms, uint32_t most_ms):
+        """Milliseconds."""
+        self.backoff_ms = base_ms
+        self.backoff_max_ms = most_ms
+
     def give_back(self):
         """Releases; for tests."""
         self.release()
@@ -98,3 +119,17 @@ cdef class RetryPolicy:
     def retrying(self):
         """Exchanges of all workers that are on a further attempt now."""
         return fl_load32(&self.line.retrying)
+
+
+cdef uint32_t asked_wait_ms(const ResponseHead* h, const char* buf) noexcept:
+    cdef const Field* f
+    cdef uint64_t seconds = 0
+    cdef uint32_t i
+    if not h.seen[FIELD_RETRY_AFTER]:
+        return 0
+    f = &h.fields[h.seen[FIELD_RETRY_AFTER] - 1]
+    for i in range(f.value_len):
+        if not c'0' <= buf[f.value + i] <= c'9' or i > 6:
+            return 0                    # a date, which clocks would have to agree on
+        seconds = seconds * 10 + <uint64_t>(buf[f.value + i] - c'0')
+    return <uint32_t>min(seconds * 1000, <uint64_t>0xffffffff)

@@ -24,6 +24,13 @@ cdef class Server:
         uint32_t pool_idle_ms
         uint64_t pool_max_age_ms    # 0 = unlimited
         uint32_t pool_max_requests  # 0 = unlimited
+        # How long the server keeps idle connections, as far as is known; see learn_close.
+        uint32_t guard_ms           # they are closed, and not used again, after this long; 0 = not known
+        bint told                   # it said so itself (Keep-Alive: timeout=)
+        uint32_t[3] closed_after    # the last times that it closed one, milliseconds unused
+        uint32_t closes
+        uint64_t closed_ms          # the last of them
+        uint32_t kept               # idle connections since it is known
 
 # A connection to a server that can be idle.
 cdef class ServerConnection(Stream):
@@ -32,9 +39,11 @@ cdef class ServerConnection(Stream):
         PyObject* idle_next
         PyObject* idle_prev
         uint64_t born_ms
+        uint64_t idle_ms            # last put aside
         uint32_t uses
         uint64_t announced          # hash of the PROXY header it began with; 0 = of none
         bint idle
+        bint exploring              # stays idle for longer than the server is thought to keep it
 
 # Opens connections to servers: one kind a protocol spoken to them.
 cdef class Connector:
@@ -49,5 +58,14 @@ cdef void pool_put(Server s, ServerConnection c) noexcept
 cdef PyObject* pool_take(Server s, uint64_t announced) noexcept
 # Takes one out wherever it stands (it was closed by the server, or is too old).
 cdef void pool_remove(Server s, ServerConnection c) noexcept
+# The server closed a connection that had been unused for so long.
+cdef void learn_close(Server s, uint64_t unused_ms, uint64_t now_ms) noexcept
+# It says how long it keeps them: the value of its Keep-Alive field.
+cdef void learn_told(Server s, const char* value, size_t n) noexcept
+# When a connection that is put aside now is to be closed. Sets `exploring`.
+cdef uint64_t idle_until(Server s, ServerConnection c, uint64_t now_ms) noexcept
+# Whether the server may be closing it at this moment: not for what cannot be sent twice.
+cdef inline bint overdue(Server s, ServerConnection c, uint64_t now_ms) noexcept:
+    return s.guard_ms != 0 and now_ms - c.idle_ms >= s.guard_ms
 # Closes all.
 cdef void pool_clear(Server s) noexcept

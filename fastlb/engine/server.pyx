@@ -2,9 +2,15 @@
 
 The pool is a stack: the connection used last is used next, so that connections beyond the need grow old and are
 closed, and the ones in use stay warm (HAProxy and nginx do the same).
+
+A request sent at the moment at which the server closes the connection is lost, which for one that may not be sent twice
+means an error to the client: the most common 502 there is. So each server's time is learned, and its connections are
+closed shortly before. It is known when the server names it (Keep-Alive: timeout=), or when it closed three connections,
+not all at one moment, after nearly the same time unused. One in 64 then stays for the whole of `pool.idle`: if that one
+is not closed by the server, what was learned is forgotten.
 """
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from fastlb._core.net cimport (
     AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_un)
 from fastlb.engine.stats cimport COUNT_IDLE, private_counters
@@ -133,3 +139,74 @@ cdef void pool_clear(Server s) noexcept:
         pool_remove(s, c)
         s.open_count -= 1
         c.close_fd(False)
+
+
+cdef enum:
+    EXPLORE = 64
+    ONE_MOMENT_MS = 500         # closed together: a restart, and one observation
+
+
+cdef inline uint32_t shortly_before(uint64_t ms) noexcept:
+    cdef uint64_t margin = max(ms >> 4, <uint64_t>64)      # two ticks of the timer wheel at least
+    return <uint32_t>(ms - margin if ms > 2 * margin else max(ms >> 1, <uint64_t>1))
+
+
+cdef void learn_close(Server s, uint64_t unused_ms, uint64_t now_ms) noexcept:
+    cdef uint64_t least, most
+    cdef int i
+    if s.told or unused_ms > 0x7fffffff or (s.closes and now_ms - s.closed_ms < ONE_MOMENT_MS):
+        return
+    s.closed_ms = now_ms
+    s.closed_after[s.closes % 3] = <uint32_t>unused_ms
+    s.closes += 1
+    if s.closes < 3:
+        return
+    least = most = s.closed_after[0]
+    for i in range(1, 3):
+        least = min(least, <uint64_t>s.closed_after[i])
+        most = max(most, <uint64_t>s.closed_after[i])
+    if most - least <= max(least >> 3, <uint64_t>100):
+        s.guard_ms = shortly_before(least)
+        s.kept = 0
+
+
+cdef void learn_told(Server s, const char* value, size_t n) noexcept:
+    cdef uint64_t seconds = 0
+    cdef size_t i = 0
+    while i + 8 < n and memcmp(value + i, b"timeout=", 8) != 0:
+        i += 1
+    i += 8
+    if i >= n or not c'0' <= value[i] <= c'9':
+        return
+    while i < n and c'0' <= value[i] <= c'9' and seconds < 100000:
+        seconds = seconds * 10 + <uint64_t>(value[i] - c'0')
+        i += 1
+    s.told = True
+    s.guard_ms = shortly_before(seconds * 1000) if seconds else 1
+
+
+cdef uint64_t idle_until(Server s, ServerConnection c, uint64_t now_ms) noexcept:
+    c.idle_ms = now_ms
+    c.exploring = False
+    if s.guard_ms == 0 or s.guard_ms >= s.pool_idle_ms:
+        return now_ms + s.pool_idle_ms
+    s.kept += 1
+    if not s.told and s.kept % EXPLORE == 0:
+        c.exploring = True
+        return now_ms + s.pool_idle_ms
+    return now_ms + s.guard_ms
+
+
+def learned(steps):
+    """What is known after each of `steps`, (now_ms, unused_ms) or the text of a Keep-Alive field; for tests."""
+    cdef Server s = Server("s", "", 0, None)
+    cdef bytes text
+    found = []
+    for step in steps:
+        if isinstance(step, bytes):
+            text = step
+            learn_told(s, text, len(text))
+        else:
+            learn_close(s, step[1], step[0])
+        found.append(s.guard_ms)
+    return found

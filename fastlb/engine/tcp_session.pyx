@@ -16,7 +16,7 @@ from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
 from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport READ_SIZE
-from fastlb.engine.exchange cimport exchange_new
+from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.rate_limit cimport RateVerdict

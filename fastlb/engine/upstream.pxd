@@ -5,6 +5,7 @@ from fastlb.balance.selector cimport Selector
 from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.capture cimport Captured
 from fastlb.engine.guard cimport Guard
+from fastlb.engine.hedge cimport Hedge
 from fastlb.engine.rate_limit cimport RateLimits
 from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
@@ -28,6 +29,9 @@ cdef class Backend:
         uint32_t connect_ms, server_ms, queue_ms, tunnel_ms, half_closed_ms
         uint32_t retries
         RetryPolicy retry
+        uint32_t try_ms             # until the response head of one attempt; 0 = off
+        uint32_t replay_bytes       # a request longer than this, body included, is not sent twice
+        Hedge hedge                 # None = no second copies
         Guard guard                 # None = nothing turns requests away
         uint32_t max_queue
         uint8_t key_kind            # KEY_* of request_key.pxd

@@ -16,6 +16,7 @@ cdef class Backend:
         self.counters = private_counters()
         self.queue = WaitQueue()
         self.retry = RetryPolicy(selector, ("connect", "closed"), (), 0.2, 3)
+        self.replay_bytes = 65536
         self.captured = Captured()
         self.by_slot = <PyObject**>calloc(max(1, self.count), sizeof(PyObject*))
         if self.by_slot == NULL:

@@ -238,7 +238,8 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down", send_
         slow_start = "5s"
         send_proxy = "v2"
         proxy_tlvs = ["unique_id", "crc32c"]
-        retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4 }
+        retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4, try_timeout = "5s", \
+backoff = "6s", backoff_max = "7s", buffer = "8KB", hedge = "p95" }
         affinity = { type = "table", on_unavailable = "fail", key = "uri", ipv4_prefix = 8, ipv6_prefix = 32, \
 size = 9, expire = "7s" }
         outlier.consecutive_failures = 1
@@ -322,7 +323,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         retries=1,
         slow_start=5.0,
         proxy_tlvs=("unique_id", "crc32c"),
-        retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4),
+        retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4, 5.0, 6.0, 7.0, 8192, 0.0, 0.95),
         affinity=spec.Affinity(
             "table", on_unavailable="fail", key="uri", ipv4_prefix=8, ipv6_prefix=32, size=9, expire=7
         ),
@@ -358,7 +359,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond", "Backend.mode",
         "HealthCheck.type", "Server.resolved", "Spec.changes", "HealthCheck.body_regex",
-        "HealthCheck.send", "HealthCheck.receive", "HealthCheck.command",
+        "HealthCheck.send", "Retry.hedge", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip
 
 
