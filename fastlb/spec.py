@@ -272,6 +272,21 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTls:
+    """TLS towards the servers of a backend."""
+
+    verify: bool = True  # the certificate must be valid and for the server's name
+    ca: str = ""  # file of authorities; '' = the system's
+    server_name: str = ""  # SNI, and what the certificate is for; '' = the server's address
+    cert: str = ""  # PEM file of a client certificate
+    key: str = ""  # of it; '' = inside the same file
+    min_version: str = "1.2"  # 1.2 | 1.3
+    # what the files hold, filled in by the supervisor
+    pem: Pem | None = field(default=None, repr=False, compare=False)
+    authorities: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CheckTls:
     """TLS of a health check towards the server."""
 
@@ -297,7 +312,7 @@ class HealthCheck:
     headers: tuple[tuple[str, str], ...] = ()  # http: sent; replace the check's own of the same name
     body: str = ""  # http: text that the body must hold
     body_regex: str = ""  # http: pattern found in the body
-    tls: CheckTls | None = None  # http, tcp
+    tls: CheckTls | None = None  # http, tcp; None = the backend's
     send: str = ""  # tcp, udp; "hex:…" for udp
     receive: str = ""  # tcp, udp: text that the answer must hold
     command: tuple[str, ...] = ()  # exec
@@ -462,6 +477,7 @@ class Backend:
     balance: Balance = field(default_factory=Balance)
     health_check: HealthCheck | None = None
     agent_check: AgentCheck | None = None
+    tls: ServerTls | None = None  # None = plain
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
     max_queue: int = 0  # waiting requests a worker; 0 = unlimited
     retries: int = 2  # 0-3, on different servers

@@ -13,7 +13,7 @@ from fastlb.admin.problems import ApiError
 from fastlb.spec import Address, Spec
 
 HIDDEN = ("token", "webhook", "secrets")
-LEFT_OUT = ("resolved", "changes", "pems", "authorities", "revoked")
+LEFT_OUT = ("resolved", "changes", "pems", "pem", "authorities", "revoked")
 REFUSALS = problems(401, 403, 409, 422)
 TOML = {"requestBody": {"content": {"application/toml": {"schema": {"type": "string"}}}}}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .model import Config
-from .models_tls import TlsTable
+from .models_tls import ServerTlsTable, TlsTable
 from .structure import Finding
 
 
@@ -19,6 +19,31 @@ def certificates(config: Config) -> Iterator[Finding]:
                 where = ("frontends", name, "listen", index, "tls")
                 for key, reason in (*_pairs(listener.tls), *_clients(listener.tls), *_ciphers(listener.tls)):
                     yield Finding((*where, key), reason)
+
+    for name, backend in config.backends.items():
+        if backend.tls is not None:
+            for key, reason in _servers(backend.tls):
+                yield Finding(("backends", name, "tls", key), reason)
+            if backend.tls.verify and not backend.tls.server_name and any(s.address.path for s in backend.servers):
+                reason = "servers on Unix sockets have no name that their certificate could be for; set server_name"
+                yield Finding(("backends", name, "tls", "server_name"), reason)
+
+
+def _servers(tls: ServerTlsTable) -> Iterator[tuple[str, str]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.ca:
+        try:
+            context.load_verify_locations(tls.ca)
+        except ssl.SSLError:
+            yield "ca", "holds no certificates in PEM form"
+        except OSError as error:
+            yield "ca", f"cannot be read: {error.strerror}"
+        if not tls.verify:
+            yield "ca", "has no effect with verify = false"
+    if tls.key and not tls.cert:
+        yield "key", "goes with cert"
+    if tls.cert:
+        yield from _problems(tls.cert, tls.key, several=False)
 
 
 def _pairs(tls: TlsTable) -> Iterator[tuple[str, str]]:

@@ -223,6 +223,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         ),
         health_check=_health_check(table.health_check, table.mode),
         agent_check=spec.AgentCheck(**table.agent_check.model_dump()) if table.agent_check else None,
+        tls=spec.ServerTls(**table.tls.model_dump()) if table.tls else None,
         max_connections=table.max_connections,
         max_queue=table.max_queue,
         retries=table.retries,

@@ -14,6 +14,7 @@ from .models_frontends import Mode
 from .models_global import TimeoutsTable
 from .models_resilience import CircuitBreaker, switch
 from .models_rules import HeaderRulesTable
+from .models_tls import ServerTls
 from .suggest import ALGORITHM_ALIASES
 from .types import (
     CheckHost,
@@ -125,7 +126,9 @@ class HealthCheckTable(Table):
     )
     body: str = option("", "http: text that the body of the answer must hold.")
     body_regex: Regex = option("", "http: regular expression that must be found in the body of the answer.")
-    tls: CheckTls = option(None, "http, tcp: speak TLS to the server; true, or a table.", shown=False)
+    tls: CheckTls = option(
+        None, "http, tcp: speak TLS to the server; true, or a table. Otherwise as the backend does.", shown=False
+    )
     send: str = option("", "tcp, udp: text to send; udp: also hex:, and bytes in hexadecimal.")
     receive: str = option(
         "", "tcp, udp: text that the answer must hold; udp: also hex:. Without it silence is good, an error is not."
@@ -280,6 +283,7 @@ class BackendTable(Table):
     circuit_breaker: CircuitBreaker = option(
         None, "Who fails too much gets nothing for a while; true, or a table.", shown=False
     )
+    tls: ServerTls = option(None, "Speak TLS to the servers; true, or a table.", shown=False)
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)

@@ -11,7 +11,7 @@ from fastlb import spec
 
 from .models_rates import RATE_PATTERN, rate
 from .suggest import Invalid
-from .types import Duration, Table, choice, one_or_many, option
+from .types import CheckHost, Duration, Table, choice, one_or_many, option
 from .units import DURATION_PATTERN, duration
 
 _TLS = spec.Tls(())
@@ -140,3 +140,27 @@ def _hsts(value: object) -> object:
 
 
 Hsts = Annotated[HstsTable | None, BeforeValidator(_hsts, json_schema_input_type=bool | Age | HstsTable)]
+
+
+_SERVER = spec.ServerTls()
+
+
+class ServerTlsTable(Table):
+    """TLS towards the servers of a backend, and in its health checks."""
+
+    verify: bool = option(_SERVER.verify, "The certificate must be valid and for the server's name.")
+    ca: str = option("", "File of authorities (PEM); empty = those of the system.")
+    server_name: CheckHost = option("", "Name to ask for and to expect; empty = the host of the server's address.")
+    cert: str = option("", "PEM file with a client certificate and its chain.")
+    key: str = option("", "PEM file with its private key; empty = in the same file.")
+    min_version: Version = option(_SERVER.min_version, "Oldest version of TLS that is spoken.")
+
+
+def _switch(value: object) -> object:
+    """true is the table with nothing in it, false is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+ServerTls = Annotated[ServerTlsTable | None, BeforeValidator(_switch, json_schema_input_type=bool | ServerTlsTable)]

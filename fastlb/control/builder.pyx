@@ -8,6 +8,7 @@ it its idle connections.
 import os
 import socket
 
+from fastlb.control.tls_client import client_tls
 from fastlb.control.tls import server_tls, tls_listeners
 
 from libc.stdint cimport uint32_t
@@ -229,7 +230,8 @@ cdef class Engine:
         for slot, s in enumerate(b.servers):
             key = (b.name, s.address)
             index = assignment.servers[key]
-            settings = (s.name, s.resolved, b.pool, s.send_proxy, b.proxy_tlvs)
+            settings = (s.name, s.resolved, b.pool, s.send_proxy, b.proxy_tlvs, b.tls,
+                        b.tls and (b.tls.pem, b.tls.authorities))
             old = self.servers.get(key)
             if old is not None and old[0] == settings:
                 server = old[1]
@@ -319,6 +321,10 @@ cdef class Engine:
             server = Server(s.name, str(s.address), family, where)
         else:
             server = Server(s.name, str(s.address), 0, None)
+        if b.tls is not None:
+            if not tls_prepare(self.core):
+                raise MemoryError
+            server.tls = client_tls(b.tls, s, alpn=b.mode != "tcp")
         server.pool_size = pool.size
         server.proxy = {"": 0, "v1": 1, "v2": 2}[s.send_proxy]
         for tlv in b.proxy_tlvs:

@@ -16,7 +16,7 @@ from fastlb.spec import Frontend, Listen, Pem, Spec, Tls
 
 # Forward secrecy and authenticated encryption only (Mozilla's intermediate list without its DHE suites).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
@@ -148,7 +148,7 @@ def _group(tls: Tls) -> bytes:
 
 def _context(tls: Tls, pems: list[Pem]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _VERSIONS[tls.min_version]
+    context.minimum_version = VERSIONS[tls.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
     try:
         context.set_ciphers(tls.ciphers or CIPHERS)

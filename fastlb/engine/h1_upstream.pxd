@@ -46,6 +46,7 @@ cdef class H1Upstream(ServerSide):
     # drop(FAIL_MALFORMED), keeping p[0:n], of which p[at] breaks the protocol, for whoever asks (capture.pxd).
     # at = n: the place is looked for, which works for heads.
     cdef void malformed(self, const char* p, size_t n, size_t at, bint body, const char* reason) noexcept
+    cdef void handshake(self) noexcept
     cdef void now_connected(self) noexcept
     cdef void shut(self, bint reset) noexcept
     cdef void arm(self) noexcept

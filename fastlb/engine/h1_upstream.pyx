@@ -23,6 +23,7 @@ from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport (
     Server, ServerConnection, idle_until, learn_close, learn_told, pool_put, pool_remove)
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
+from fastlb.engine.tls cimport tls_connect
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
@@ -76,10 +77,13 @@ cdef class H1Upstream(ServerSide):
             if events & (EPOLLERR | EPOLLHUP):
                 self.drop(FAIL_CONNECT)
                 return
-            if not events & EPOLLOUT:
-                return
-            self.now_connected()
-            if self.stream_flags & STREAM_CLOSED:
+            if self.layer is None:
+                if not events & EPOLLOUT:
+                    return
+                self.now_connected()
+            else:
+                self.handshake()
+            if self.state != UP_ACTIVE:
                 return
         if events & EPOLLOUT and self.out != NULL:
             e = self.exchange
@@ -144,6 +148,21 @@ cdef class H1Upstream(ServerSide):
         self.exchange.turn_to(self)
         self.exchange.connected()
 
+    cdef void handshake(self) noexcept:
+        """TLS goes on; a handshake that fails counts as a connection that failed, nothing of the request being lost."""
+        cdef Exchange e = self.exchange
+        cdef int got
+        if self.out != NULL and self.flush() == SENT_ERROR:
+            self.drop(FAIL_CONNECT)
+            return
+        got = self.layer.establish(self)
+        if got < 0:
+            self.drop(FAIL_CONNECT)
+        elif got > 0:
+            self.now_connected()
+            if self.out == NULL and not e.request_done and e.client is not None:
+                e.client.resume_body(e)
+
     # --- the request
 
     cdef void begin(self, Exchange e) noexcept:
@@ -180,7 +199,9 @@ cdef class H1Upstream(ServerSide):
                 self.arm()
             return
         if self.state == UP_CONNECTING:
-            if sent == SENT_ALL or self.out_bytes < <size_t>head + e.body_len:
+            if self.layer is not None:
+                self.handshake()
+            elif sent == SENT_ALL or self.out_bytes < <size_t>head + e.body_len:
                 self.now_connected()
             return
         self.state = UP_ACTIVE
@@ -541,8 +562,11 @@ cdef class H1Connector(Connector):
         u.server = server
         u.fd = fd
         u.born_ms = core.reactor.now_ms
-        u.state = UP_CONNECTING if pending else UP_ACTIVE
-        if core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+        u.state = UP_CONNECTING if pending or server.tls is not None else UP_ACTIVE
+        if server.tls is not None:
+            u.layer = tls_connect(core, server.tls)
+        if ((server.tls is not None and u.layer is None)
+                or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
             self.failure = 0
             close(fd)
             return None
@@ -551,6 +575,6 @@ cdef class H1Connector(Connector):
         if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
             u.cancel()
             return None
-        if pending and connect_ms:
+        if u.state == UP_CONNECTING and connect_ms:
             set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
         return u

@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 from fastlb._core.net cimport sockaddr_storage, socklen_t
 from fastlb.engine.core cimport Core
 from fastlb.engine.stream cimport Stream
+from fastlb.engine.tls_context cimport TlsClient
 
 cdef class Server:
     cdef:
@@ -17,6 +18,7 @@ cdef class Server:
         PyObject* idle_last
         uint32_t idle_count
         uint32_t open_count         # connections of this worker, idle ones included
+        TlsClient tls               # None = plain
         bint retired                # left the configuration: its connections are not kept
         uint8_t proxy               # version of the PROXY header that its connections begin with; 0 = none
         uint32_t proxy_tlvs         # PROXY_*

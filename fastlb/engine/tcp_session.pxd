@@ -33,6 +33,7 @@ cdef class TcpUpstream(ServerSide):
         Exchange exchange
         Stream tunnel           # the client's side
         uint8_t state           # TcpState
+    cdef void handshake(self) noexcept
     cdef void established(self) noexcept
     cdef void drop(self, int failure) noexcept
     cdef void shut(self, bint reset) noexcept

@@ -26,6 +26,7 @@ from fastlb.engine.server cimport Server, ServerConnection
 from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.tls cimport tls_connect
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.engine.upstream cimport Action
 
@@ -223,10 +224,13 @@ cdef class TcpUpstream(ServerSide):
             if events & (EPOLLERR | EPOLLHUP):
                 self.drop(FAIL_CONNECT)
                 return
-            if not events & EPOLLOUT:
-                return
-            self.established()
-            if self.stream_flags & STREAM_CLOSED:
+            if self.layer is None:
+                if not events & EPOLLOUT:
+                    return
+                self.established()
+            else:
+                self.handshake()
+            if self.state != TCP_TUNNEL or self.stream_flags & STREAM_CLOSED:
                 return
         if e is None:
             return
@@ -255,6 +259,20 @@ cdef class TcpUpstream(ServerSide):
     cdef void begin(self, Exchange e) noexcept:
         self.exchange = e
         if self.state == TCP_CONNECTED:
+            self.established()
+        elif self.layer is not None:
+            self.handshake()
+
+    cdef void handshake(self) noexcept:
+        """TLS goes on; a handshake that fails counts as a connection that failed."""
+        cdef int got
+        if self.out != NULL and self.flush() == SENT_ERROR:
+            self.drop(FAIL_CONNECT)
+            return
+        got = self.layer.establish(self)
+        if got < 0:
+            self.drop(FAIL_CONNECT)
+        elif got > 0:
             self.established()
 
     cdef void established(self) noexcept:
@@ -309,8 +327,10 @@ cdef class TcpConnector(Connector):
         u.core = core
         u.server = server
         u.fd = fd
-        u.state = TCP_CONNECTING if pending else TCP_CONNECTED
-        if core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+        u.state = TCP_CONNECTING if pending or server.tls is not None else TCP_CONNECTED
+        if server.tls is not None:
+            u.layer = tls_connect(core, server.tls)
+        if (server.tls is not None and u.layer is None) or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
             self.failure = 0
             close_descriptor(fd)
             return None
@@ -319,7 +339,7 @@ cdef class TcpConnector(Connector):
         if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
             u.cancel()
             return None
-        if pending and connect_ms:
+        if u.state == TCP_CONNECTING and connect_ms:
             set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
         return u
 

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastlb.control.tls_client import check_context
+from fastlb.errors import ConfigError
 from fastlb.health.http_probe import HttpProbe, request_of
 from fastlb.health.probe import Done, Probe, SocketProbe, Target, TextProbe
 from fastlb.health.process_probe import BrokenProbe, CheckTarget, ExecProbe, PythonProbe, find_function
@@ -38,7 +40,7 @@ def plan_of(backend: Backend, server: Server, check: HealthCheck) -> Plan:
     """The checks of one server that has an address. Never fails: what cannot be checked says so each time."""
     try:
         return Plan(_starter(backend, server, check))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ConfigError) as error:
         reason = str(error)
         return Plan(lambda loop, done: BrokenProbe(loop, done, reason))
 
@@ -61,7 +63,7 @@ def _starter(
     if check.type == "udp":
         ask, expected = octets(check.send), octets(check.receive)
         return lambda loop, done: DatagramProbe(loop, done, target, timeout, send=ask, receive=expected)
-    start = _socket_starter(server, check, target)
+    start = _socket_starter(backend, server, check, target)
     preface = preface_of(server, check)
     if not preface:
         return start
@@ -83,11 +85,15 @@ def preface_of(server: Server, check: HealthCheck) -> bytes:
 
 
 def _socket_starter(
-    server: Server, check: HealthCheck, target: Target
+    backend: Backend, server: Server, check: HealthCheck, target: Target
 ) -> Callable[[asyncio.AbstractEventLoop, Done], SocketProbe]:
     timeout = check.timeout
-    context = client_context(check.tls) if check.tls is not None else None
-    name = _certificate_name(server, check) if context is not None else None
+    context = name = None
+    if check.tls is not None:
+        context, name = client_context(check.tls), _certificate_name(server, check, check.tls.server_name)
+    elif backend.tls is not None:
+        context = check_context(backend.tls)
+        name = _certificate_name(server, check, backend.tls.server_name)
     if check.type == "tcp":
         if not check.send and not check.receive:
             return lambda loop, done: SocketProbe(loop, done, target, timeout, context, name)
@@ -107,11 +113,10 @@ def _who(backend: Backend, server: Server, target: Target) -> CheckTarget:
     return CheckTarget(backend.name, server.name, where[0], where[1])
 
 
-def _certificate_name(server: Server, check: HealthCheck) -> str | None:
+def _certificate_name(server: Server, check: HealthCheck, name: str) -> str | None:
     """The name that goes out as SNI and that the certificate must be for."""
-    assert check.tls is not None
     host = re.sub(r":\d+$", "", check.host).strip("[]")
-    return check.tls.server_name or host or server.address.host or None
+    return name or host or server.address.host or None
 
 
 _contexts: dict[CheckTls, ssl.SSLContext] = {}

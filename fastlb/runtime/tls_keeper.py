@@ -18,6 +18,7 @@ from fastlb.control.certificate import Leaf, leaf_of
 from fastlb.control.events import Events
 from fastlb.control.tickets import TicketKeys
 from fastlb.control.tls import loaded, tls_listeners, watched
+from fastlb.control.tls_client import loaded_client
 from fastlb.errors import ConfigError
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.watch import marks_of, watch
@@ -208,4 +209,10 @@ def with_certificates(spec: Spec, before: Spec, events: Events) -> Spec:
                 raise
             found[f.name, index] = known[f.name, tls]
             events.add("tls", f"{f.name} on {listen.address}", f"{error}; the certificates before stay", level="error")
-    return replaced(spec, found) if found else spec
+    spec = replaced(spec, found) if found else spec
+    if any(b.tls is not None for b in spec.backends):
+        backends = tuple(
+            dataclasses.replace(b, tls=loaded_client(b.tls)) if b.tls is not None else b for b in spec.backends
+        )
+        spec = dataclasses.replace(spec, backends=backends)
+    return spec

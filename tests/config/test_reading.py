@@ -231,6 +231,7 @@ state = "maint", send_proxy = "v1" }
 expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
 headers = { A = "b" }, body = "fine", tls = { verify = false, ca = "/dev/null", server_name = "n.example" }, \
 address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down", send_proxy = true }
+        tls = { verify = false, server_name = "t.example", min_version = "1.3" }
         agent_check = { port = 7, address = "::3", send = "hi", interval = "3s", timeout = "4s" }
         max_connections = 3
         max_queue = 4
@@ -317,6 +318,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
             initial="down",
             send_proxy=True,
         ),
+        tls=spec.ServerTls(verify=False, server_name="t.example", min_version="1.3"),
         agent_check=spec.AgentCheck(7, "::3", "hi", 3.0, 4.0),
         max_connections=3,
         max_queue=4,
