@@ -1,11 +1,12 @@
 """Counter blocks. Their meaning is in stats.pxd."""
 
-from libc.stdlib cimport calloc
+cdef uint64_t[BLOCK] _nobodys
 
 
 cdef uint64_t* private_counters() noexcept:
-    # Lives as long as the process: configuration objects are few and their blocks small.
-    return <uint64_t*>calloc(BLOCK, sizeof(uint64_t))
+    # One block for all that have not got theirs in the shared region yet: nobody reads it. A block of its own for each
+    # would have to be freed at the right time, or every reload would cost memory.
+    return _nobodys
 
 
 NAMES = (

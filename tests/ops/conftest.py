@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fastlb.testing import Origin, RawClient, Response
-from tests.helpers import FASTLB, ROOT, Program, free_port, wait_until
+from tests.helpers import FASTLB, ROOT, Program, free_port, need, wait_until
 
 OUTCOME = r"configuration (\d+) runs|nothing is changed|run the one before|no configuration file"
 
@@ -87,6 +88,18 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     found = Manager(tmp_path / "notify")
     yield found
     found.close()
+
+
+def certificate(path: Path) -> Path:
+    """A self-signed certificate with its key, in one file."""
+    key = path.with_suffix(".key")
+    subprocess.run(
+        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path
 
 
 def get(port: int, target: str = "/", *, timeout: float = 20) -> Response:

@@ -3,13 +3,17 @@
 Clients are tasks on a loop of their own: some keep their connection, some make one a request, some hold a tunnel that
 echoes. As a program it runs until its standard input ends, and prints what it saw:
 
-    python -m tests.ops.load HOST:PORT KEPT NEW TUNNELS
+    python -m tests.ops.load PORT KEPT NEW TUNNELS [SECURE]
+
+KEPT, NEW and TUNNELS are numbers of clients, SECURE a port where half of the first two speak TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 import sys
 import threading
 import time
@@ -17,6 +21,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+import uvloop
 
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 PATIENCE = 60.0  # seconds for one answer
@@ -32,31 +38,50 @@ class Seen:
     echoes: int = 0
     slowest: float = 0.0  # seconds
     failures: Counter[str] = field(default_factory=Counter)
+    failed_ports: list[int] = field(default_factory=list)  # local ones of connections that failed; 0 = not even that
 
-    @property
-    def failed(self) -> int:
-        return self.failures.total()
+
+class HandshakeFailed(Exception):
+    """The connection was accepted, from `port`, and no more came of it."""
+
+    def __init__(self, port: int, error: OSError) -> None:
+        super().__init__(repr(error))
+        self.port = port
 
 
 class Client:
     """A task; `stop` is looked at between two requests."""
 
-    def __init__(self, address: tuple[str, int], seen: Seen, stop: asyncio.Event, *, path: str = "/") -> None:
-        self.address = address
+    def __init__(self, port: int, seen: Seen, stop: asyncio.Event, tls: ssl.SSLContext | None = None) -> None:
+        self.port = port
         self.seen = seen
         self.stop = stop
-        self.path = path
+        self.tls = tls
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        found = await asyncio.open_connection(*self.address)
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+        """A connection and its local port."""
+        sock = socket.socket()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+                port = sock.getsockname()[1]
+                try:
+                    name = "localhost" if self.tls else None
+                    reader, writer = await asyncio.open_connection(sock=sock, ssl=self.tls, server_hostname=name)
+                except OSError as error:
+                    raise HandshakeFailed(port, error) from error
+        except BaseException:
+            sock.close()
+            raise
         self.seen.connections += 1
-        return found
+        return reader, writer, port
 
     async def request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, close: bool) -> bool:
         """One request and its answer; whether the connection goes on."""
         began = time.monotonic()
         last = "Connection: close\r\n" if close else ""
-        writer.write(f"GET {self.path} HTTP/1.1\r\nHost: a\r\n{last}\r\n".encode())
+        writer.write(f"GET / HTTP/1.1\r\nHost: a\r\n{last}\r\n".encode())
         async with asyncio.timeout(PATIENCE):
             head = await reader.readuntil(b"\r\n\r\n")
             fields = head.decode("latin-1").lower().split("\r\n")
@@ -71,14 +96,14 @@ class Client:
     async def keep(self) -> None:
         """Request after request on one connection, and on a new one when that was announced to end."""
         while not self.stop.is_set():
-            writer = None
+            writer, port = None, 0
             try:
-                reader, writer = await self.connect()
+                reader, writer, port = await self.connect()
                 while not self.stop.is_set() and await self.request(reader, writer, close=False):
                     pass
                 self.seen.closes += not self.stop.is_set()
             except Exception as error:
-                self.fail("kept", error)
+                self.fail("kept", error, getattr(error, "port", port))
             finally:
                 if writer is not None:
                     writer.close()
@@ -86,23 +111,23 @@ class Client:
     async def renew(self) -> None:
         """A connection for each request."""
         while not self.stop.is_set():
-            writer = None
+            writer, port = None, 0
             try:
-                reader, writer = await self.connect()
+                reader, writer, port = await self.connect()
                 await self.request(reader, writer, close=True)
                 if await reader.read(1):
                     raise ValueError("bytes after the answer")
             except Exception as error:
-                self.fail("new", error)
+                self.fail("new", error, getattr(error, "port", port))
             finally:
                 if writer is not None:
                     writer.close()
 
     async def tunnel(self) -> None:
         """A tunnel that has to stay open and echo to the end."""
-        writer = None
+        writer, port = None, 0
         try:
-            reader, writer = await self.connect()
+            reader, writer, port = await self.connect()
             writer.write(UPGRADE)
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 101"):
@@ -118,37 +143,46 @@ class Client:
                 self.seen.echoes += 1
                 await asyncio.sleep(0.01)
         except Exception as error:
-            self.fail("tunnel", error)
+            self.fail("tunnel", error, port)
         finally:
             if writer is not None:
                 writer.close()
 
-    def fail(self, kind: str, error: Exception) -> None:
+    def fail(self, kind: str, error: Exception, port: int) -> None:
         self.seen.failures[f"{kind}: {type(error).__name__}: {error}"] += 1
+        self.seen.failed_ports.append(port)
 
 
 class Load:
     """Runs while the `with` lasts. `seen` grows meanwhile."""
 
-    def __init__(self, port: int, *, kept: int = 4, new: int = 2, tunnels: int = 0, path: str = "/") -> None:
+    def __init__(self, port: int, *, kept: int = 4, new: int = 2, tunnels: int = 0, secure: int = 0) -> None:
         self.seen = Seen()
         self._clients = (kept, new, tunnels)
-        self._address = ("127.0.0.1", port)
-        self._path = path
+        self._port = port
+        self._secure = secure
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._begun = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread = threading.Thread(target=self._main, daemon=True)
+
+    def _main(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._begun.set()
-        client = Client(self._address, self.seen, self._stop, path=self._path)
+        plain = Client(self._port, self.seen, self._stop)
+        secure = Client(self._secure, self.seen, self._stop, tls_context()) if self._secure else plain
         kept, new, tunnels = self._clients
         async with asyncio.TaskGroup() as group:
-            for count, work in ((kept, client.keep), (new, client.renew), (tunnels, client.tunnel)):
-                for _ in range(count):
-                    group.create_task(work())
+            for number in range(kept):
+                group.create_task((secure if number % 2 else plain).keep())
+            for number in range(new):
+                group.create_task((secure if number % 2 else plain).renew())
+            for _ in range(tunnels):
+                group.create_task(plain.tunnel())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -163,14 +197,18 @@ class Load:
         self._thread.join(PATIENCE + 10)
 
 
+def tls_context() -> ssl.SSLContext:
+    """Trusts anybody: what is tested is that connections live."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def main() -> None:
-    port = sys.argv[1].rpartition(":")[2]
-    kept, new, tunnels = map(int, sys.argv[2:5])
-    with Load(int(port), kept=kept, new=new, tunnels=tunnels) as load:
-        print("load begins", flush=True)
-        for line in sys.stdin:
-            if line.strip() == "seen":
-                print(json.dumps(vars(load.seen)), flush=True)
+    port, kept, new, tunnels, secure = map(int, [*sys.argv[1:], "0"][:5])
+    with Load(port, kept=kept, new=new, tunnels=tunnels, secure=secure) as load:
+        for _ in sys.stdin:  # a line asks
+            print(json.dumps(vars(load.seen)), flush=True)
     print(json.dumps(vars(load.seen)), flush=True)
 
 

@@ -26,7 +26,7 @@ from fastlb.spec import Address, Frontend, Listen, Spec
 from fastlb.testing import Origin, RawClient, respond
 from tests.helpers import FASTLB, ROOT, free_port, need, wait_until
 
-from .conftest import Manager, Served, config, get
+from .conftest import Manager, Served, certificate, config, get
 
 # exec with the descriptors given as the first ones after the standard streams, as sd_listen_fds(3) has them
 ACTIVATE = """
@@ -187,18 +187,6 @@ def test_what_is_watched_is_seen_once_and_when_it_is_whole(tmp_path: Path) -> No
             watching.cancel()
 
     asyncio.run(run())
-
-
-def certificate(path: Path) -> Path:
-    """A self-signed certificate with its key, in one file."""
-    key = path.with_suffix(".key")
-    subprocess.run(
-        [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", path],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
 
 
 def peer(port: int) -> bytes:
