@@ -200,6 +200,8 @@ class Route:
     headers: tuple[tuple[str, str], ...] = ()  # (name, value); '*' = present, 'glob*' allowed
     query: tuple[tuple[str, str], ...] = ()  # (name, value) likewise
     source: tuple[str, ...] = ()  # networks, CIDR, of the client
+    sni: tuple[str, ...] = ()  # mode tcp: server names of a ClientHello, exact or '*.example.com'
+    alpn: tuple[str, ...] = ()  # mode tcp: protocols, one of which the ClientHello offers
     rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
     # exactly one action
     backend: str = ""

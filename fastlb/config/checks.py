@@ -96,7 +96,8 @@ class _Checker:
             yield from udp_frontend(path, frontend, self.wrote)
             for index, route in enumerate(frontend.routes):
                 yield from self._route((*path, "routes", index), route, frontend)
-            yield from self._shadowed(path, frontend)
+            if frontend.mode == "http":
+                yield from self._shadowed(path, frontend)
             if frontend.hsts is not None and not any(listener.tls for listener in frontend.listen):
                 yield Finding((*path, "hsts"), "has no effect without a TLS listener", warning=True)
             goes = any((frontend.redirect_https, self.wrote(path, "backend"), self.wrote(path, "routes")))

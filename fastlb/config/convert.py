@@ -163,6 +163,8 @@ def _route(table: RouteTable) -> spec.Route:
         headers=tuple(table.headers.items()),
         query=tuple(table.query.items()),
         source=tuple(table.source),
+        sni=tuple(table.sni),
+        alpn=tuple(table.alpn),
         rate_limits=_rates(table.rate_limits),
         backend=table.backend,
         redirect=spec.Redirect(location=table.redirect.location, status=table.redirect.status)

@@ -26,6 +26,11 @@ def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
     for name, frontend in config.frontends.items():
         if frontend.mode == "tcp":
             yield from _frontend(("frontends", name), frontend, wrote)
+            continue
+        for index in range(len(frontend.routes)):
+            for key in ("sni", "alpn"):
+                if wrote(("frontends", name, "routes", index), key):
+                    yield Finding(("frontends", name, "routes", index, key), 'is only for mode = "tcp"')
     for name, backend in config.backends.items():
         if backend.mode == "tcp":
             yield from _backend(("backends", name), backend, wrote)
@@ -33,11 +38,20 @@ def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
 
 def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Finding]:
     yield from _without(path, _FRONTEND, wrote)
-    if not wrote(path, "backend"):
+    if not wrote(path, "backend") and not wrote(path, "routes"):
         yield Finding((*path, "backend"), "this key is needed: where sessions go", missing=True)
-    for index in range(len(frontend.routes)):
-        yield Finding((*path, "routes", index), "routes of mode tcp are not supported in this version")
-    for owner, limits in ((path, frontend.rate_limits),):
+    owners = [(path, frontend.rate_limits)]
+    for index, route in enumerate(frontend.routes):
+        place = (*path, "routes", index)
+        owners.append((place, route.rate_limits))
+        yield from _without(place, _ROUTE, wrote)
+        if route.sni or route.alpn:
+            for number, listener in enumerate(frontend.listen):
+                if listener.tls is not None:
+                    key = "sni" if route.sni else "alpn"
+                    yield Finding((*place, key), f"there is none to read: listen[{number}] ends TLS itself")
+                    break
+    for owner, limits in owners:
         for index, limit in enumerate(limits):
             if limit.key and list(limit.key) != ["ip"]:
                 yield Finding((*owner, "rate_limits", index, "key"), 'only "ip" is known of a session')

@@ -21,6 +21,7 @@ from .types import (
     Name,
     Networks,
     Paths,
+    Protocols,
     QueryText,
     Table,
     choice,
@@ -61,6 +62,8 @@ class RouteTable(Table):
     )
     query: dict[QueryText, QueryText] = option(dict, "Query parameters and their values; `*` as for headers.")
     source: Networks = option(list, "Networks that the client may be in.")
+    sni: Hosts = option(list, "Mode tcp: server names that a ClientHello may ask for, as for `host`.")
+    alpn: Protocols = option(list, "Mode tcp: protocols, one of which a ClientHello must offer.")
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")
     respond: RespondTable | None = option(None, "Action: a fixed response.")

@@ -171,6 +171,10 @@ Hedge = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"const": 0}], "examples": ["p95", "p99.9", "200ms"]}),
 ]
 
+Protocols = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[!-~]+$")]],
+    BeforeValidator(one_or_many, json_schema_input_type=str | list[str]),
+]
 Hosts = Annotated[
     list[HostPattern], BeforeValidator(one_or_many, json_schema_input_type=HostPattern | list[HostPattern])
 ]

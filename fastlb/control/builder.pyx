@@ -42,6 +42,7 @@ from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
 from fastlb.engine.stats cimport TIME_RESPONSE
 from fastlb.engine.stick_table cimport StickTable
+from fastlb.engine.tcp_router cimport TcpRouter
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
 from fastlb.engine.udp_port cimport UdpIo, UdpPort
@@ -349,7 +350,8 @@ cdef class Engine:
             if (<Action>action).secure is not None:
                 (<Action>action).secure.route = route_name(f, number - 1).encode()
             (<Action>action).route = route_name(f, number - 1).encode()
-        front = Frontend(f.name, Router(f.routes), actions)
+        front = Frontend(f.name, Router(() if f.mode == "tcp" else f.routes), actions)
+        front.sessions = TcpRouter(f.routes) if f.mode == "tcp" else None
         front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
         front.limits.bytes = f.limits.header_bytes
         front.limits.count = f.limits.header_count

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastlb._core.net cimport sockaddr
 from fastlb.engine.buffer cimport Chunk
+from fastlb.engine.client_hello cimport Hello
 from fastlb.engine.client_connection cimport ClientConnection
 from fastlb.engine.core cimport Core
 from fastlb.engine.exchange cimport Exchange, ServerSide
@@ -13,11 +14,15 @@ cdef class TcpClient(ClientConnection):
     cdef:
         Chunk* inb              # read before there was a server to pass it to
         uint64_t start_us       # accepted
-    # Goes on with what comes before the session: the layer's handshake.
+    # Goes on with what comes before the session: the layer's handshake, the ClientHello.
     cdef void prelude(self) noexcept
     cdef bint passable(self) noexcept
     cdef bint keep(self, const char* p, size_t n) noexcept
-    cdef void begin(self) noexcept
+    # Reads until the ClientHello is complete, or known not to be one. False: later, or never.
+    cdef bint hear(self, Hello* h) noexcept
+    # `h`: of a ClientHello in core.obuf, or NULL.
+    cdef void begin(self, const Hello* h) noexcept
+    cdef void remember(self, Exchange e, const Hello* h) noexcept
     cdef Exchange make_exchange(self)
     # Ends a session that has no server.
     cdef void refuse(self, const char* term, const char* reason) noexcept

@@ -6,14 +6,15 @@ client sends before there is a server stays in the kernel, so a further attempt 
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
     EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
 from fastlb._core.net cimport close as close_descriptor
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
+from fastlb.engine.client_hello cimport HELLO_INPUT, HELLO_MORE, HELLO_NONE, hello_parse
 from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.paired_exchange cimport exchange_new
@@ -78,7 +79,7 @@ cdef class TcpClient(ClientConnection):
     cdef void on_timer(self) noexcept:
         cdef Exchange e = self.exchange
         if self.state == CLIENT_HEAD:
-            self.refuse(b"cR", b"handshake did not end in time")
+            self.refuse(b"cR", b"handshake or ClientHello did not end in time")
         elif self.state == CLIENT_TUNNEL:
             e.term[0] = c'c' if self.tunnel.out == NULL else c's'
             e.term[1] = c'D'
@@ -91,6 +92,7 @@ cdef class TcpClient(ClientConnection):
     cdef void prelude(self) noexcept:
         cdef Core core = self.core
         cdef ssize_t n
+        cdef Hello h
         if not self.passable():
             n = self.receive(core.rbuf, READ_SIZE)
             if n > 0:
@@ -102,7 +104,37 @@ cdef class TcpClient(ClientConnection):
                 return
             if not self.passable():
                 return
-        self.begin()
+        if not self.front.sessions.reads:
+            self.begin(NULL)
+        elif self.hear(&h):
+            self.begin(&h if h.name_len or h.alpn_len else NULL)
+
+    cdef bint hear(self, Hello* h) noexcept:
+        cdef Core core = self.core
+        cdef ssize_t n
+        cdef int got
+        while True:
+            got = HELLO_MORE
+            if self.inb != NULL:
+                got = hello_parse(self.inb.data, self.inb.end, core.obuf, h)
+            if got == HELLO_NONE:
+                memset(h, 0, sizeof(h[0]))
+            if got != HELLO_MORE:
+                return True
+            n = self.receive(core.rbuf, HELLO_INPUT) if self.stream_flags & STREAM_READABLE else IO_AGAIN
+            if n > 0:
+                if not self.keep(core.rbuf, <size_t>n):
+                    self.shut(True)
+                    return False
+            elif n == IO_AGAIN:
+                return False
+            elif n == IO_EOF and self.inb != NULL:
+                memset(h, 0, sizeof(h[0]))
+                self.stream_flags |= STREAM_READABLE    # the end is still to be carried across
+                return True             # all that it had to say, and no ClientHello
+            else:
+                self.refuse(b"CR", b"client closed before its ClientHello was complete")
+                return False
 
     cdef bint passable(self) noexcept:
         return self.layer is None or self.layer.ready()
@@ -121,7 +153,7 @@ cdef class TcpClient(ClientConnection):
         self.inb = c
         return True
 
-    cdef void begin(self) noexcept:
+    cdef void begin(self, const Hello* h) noexcept:
         """Routes, and has a server picked."""
         cdef Core core = self.core
         cdef Exchange e
@@ -129,14 +161,21 @@ cdef class TcpClient(ClientConnection):
         cdef RateVerdict verdict
         cdef const char* key
         cdef size_t key_len
+        cdef int route
         clear_deadline(self)
         e = self.make_exchange()
-        action = <Action>self.front.by_route[self.front.default_action]
+        route = self.front.sessions.match(core.obuf, h, self.peer())
+        action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
         e.action = action
+        if h != NULL:
+            self.remember(e, h)
         if action.limits is not None and not action.limits.admit(core.request, NULL, self.peer(), core.reactor.now_us,
                                                                  &verdict):
             self.front.counters[COUNT_DENIED] += 1
             e.fail(429, b"PR", b"rate limit")
+            return
+        if action.backend is None:
+            e.fail(404, b"PR", b"no route matches")
             return
         e.backend = action.backend
         count_up(e.backend.counters, COUNT_CURRENT, COUNT_PEAK)
@@ -146,6 +185,20 @@ cdef class TcpClient(ClientConnection):
                 e.key = e.backend.selector.algorithm.key_of(key, key_len)
                 e.has_key = True
         e.assign()
+
+    cdef void remember(self, Exchange e, const Hello* h) noexcept:
+        """For the log, and the servers that are told."""
+        cdef const char* message = self.core.obuf
+        cdef uint32_t first = <uint8_t>message[h.alpn] if h.alpn_len else 0
+        cdef Chunk* c = chunk_new(h.name_len + first)
+        if c == NULL:
+            return
+        memcpy(c.data, message + h.name, h.name_len)
+        memcpy(c.data + h.name_len, message + h.alpn + 1, first)
+        e.saved = c
+        e.host.len = h.name_len
+        e.alpn.off = h.name_len
+        e.alpn.len = first
 
     cdef Exchange make_exchange(self):
         cdef Core core = self.core

@@ -12,6 +12,7 @@ from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Connector, Server
+from fastlb.engine.tcp_router cimport TcpRouter
 from fastlb.engine.wait_queue cimport WaitQueue
 from fastlb.http.fields cimport HeadLimits
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
@@ -64,6 +65,7 @@ cdef class Frontend:
         HeadLimits limits
         uint64_t max_body
         uint32_t header_ms, client_ms, idle_ms
+        TcpRouter sessions          # of a frontend of mode tcp
         bint tcp                    # layer 4: connections are passed on as they are
         bint abort_on_close
         bint redirect_https

@@ -359,7 +359,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         if getattr(item, field.name) == field.default
     }
     assert unset == {
-        "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond", "Backend.mode",
+        "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond",
+        "Route.sni", "Route.alpn", "Backend.mode",
         "HealthCheck.type", "Server.resolved", "Spec.changes", "HealthCheck.body_regex",
         "HealthCheck.send", "Retry.hedge", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip

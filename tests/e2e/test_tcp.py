@@ -91,7 +91,8 @@ def test_server_ends_first(session: tuple[Wire, Wire]) -> None:
 
 def test_reset_is_carried_across(shared: Balancer, server: Origin) -> None:
     server.forget()
-    client, wire = shared.dial(), server.accept()
+    client, wire = shared.dial().send("x"), server.accept()
+    assert wire.exactly(1) == b"x"  # a reset before the connection is noticed would be a failed connect
     wire.reset()
     assert client.ended() == "reset"
     client, wire = shared.dial(), server.accept()

@@ -12,13 +12,14 @@ import random
 import re
 from collections.abc import Callable
 
+from fastlb.engine.client_hello import parse as parse_hello
 from fastlb.engine.proxy_protocol import parse as parse_proxy
 from fastlb.http import RequestParser, ResponseParser, split_authority
 from fastlb.http.canned import canned_response, prefers_json
 from tests.http.feeding import Outcome, outcome
 from tests.http.llhttp import check_chunked, check_request, check_response
 from tests.http.test_chunked import decode, scan
-from tests.oracle import proxy_protocol
+from tests.oracle import client_hello, proxy_protocol
 from tests.oracle.chunked import read_chunked
 
 Target = Callable[[bytes], None]
@@ -134,6 +135,19 @@ def fuzz_proxy_protocol(data: bytes) -> None:
         before = got
 
 
+def fuzz_client_hello(data: bytes) -> None:
+    """The slow reader agrees at every cut, and a verdict once given stays."""
+    before: object = None
+    for end in range(len(data) + 1) if len(data) <= 512 else (1, 5, 9, len(data) // 2, len(data) - 1, len(data)):
+        try:
+            got: object = parse_hello(data[:end])
+        except ValueError:
+            got = "none"
+        assert got == client_hello.read(data[:end]), end
+        assert before in (None, got), end
+        before = got
+
+
 TARGETS: dict[str, Target] = {
     "request_head": fuzz_request_head,
     "response_head": fuzz_response_head,
@@ -141,4 +155,5 @@ TARGETS: dict[str, Target] = {
     "authority": fuzz_authority,
     "answers": fuzz_answers,
     "proxy_protocol": fuzz_proxy_protocol,
+    "client_hello": fuzz_client_hello,
 }
