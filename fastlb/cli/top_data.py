@@ -12,6 +12,7 @@ from .client import ApiFailure, Client, server_path
 
 Told = Mapping[str, Any]
 PAGE = 1000  # servers an answer holds
+SHARE = 4  # the pause is so many times as long as the asking took, so that many servers do not keep the supervisor busy
 
 
 @dataclass(slots=True)
@@ -154,11 +155,12 @@ class Feed:
             while self._changes:
                 message, failed = self._carry_out(self._changes.pop(0))
                 number += 1
+            began = time.monotonic()
             try:
                 self.news = News(fetch(self.client, counted), "", message, failed, number)
             except (ApiFailure, LookupError, ValueError) as failure:
                 self.news = News(self.news.snapshot, str(failure), message, failed, number)
-            self._wake.wait(self.interval)
+            self._wake.wait(max(self.interval, SHARE * (time.monotonic() - began)))
 
     def _carry_out(self, change: Change) -> tuple[str, bool]:
         name = f"{change.backend}/{change.name}"
