@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +19,9 @@ from fastlb._core.region import EJECTED, UP
 from fastlb.control.resolve import resolve
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
+from fastlb.runtime import crew as crew_module
 from fastlb.runtime import service as service_module
+from fastlb.runtime import worker_process
 from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.embedded import Embedded
 from fastlb.runtime.inline import InlineCrew
@@ -141,6 +145,26 @@ def test_workers_that_cannot_join_change_nothing(monkeypatch) -> None:
             assert await get(service, "/generation") == "1"
             assert await service.apply(more, crew) == []
             assert [(member.slot, member.state) for member in crew.members()] == [(0, "ready"), (1, "ready")]
+
+    run(work)
+
+
+def test_a_stopped_worker_is_killed_and_replaced(monkeypatch) -> None:
+    """SIGABRT does not reach a stopped process; SIGKILL does."""
+    monkeypatch.setattr(worker_process, "STALL", 0.6)
+    monkeypatch.setattr(worker_process, "ABORT_GRACE", 0.3)
+    monkeypatch.setattr(crew_module, "WATCH", 0.1)
+
+    async def work() -> None:
+        first = make_spec(0, listen=ANY, servers=(ONE,), workers=1)
+        async with running(first, 1) as (service, crew):
+            (before,) = crew.members()
+            os.kill(before.pid, signal.SIGSTOP)
+            answer = await get(service, "/")  # waits in the queue of the slot's socket
+            (after,) = crew.members()
+            assert answer == f"worker 0 pid {after.pid}" != f"worker 0 pid {before.pid}"
+            texts = [event.text for event in service.events.after(0)]
+            assert f"pid {before.pid} was killed by SIGKILL; 0 requests were on it" in texts
 
     run(work)
 
