@@ -147,6 +147,7 @@ class Forwarded:
     x_request_id: bool = False
     traceparent: bool = False  # W3C Trace Context: a valid one is passed on whoever sends it, else a trace begins
     trust: tuple[str, ...] = ()  # networks, CIDR
+    x_forwarded_client_cert: bool = True  # where a listener asks for client certificates; Envoy's form
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ class Authority:
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         made = builder.sign(self.key, hashes.SHA256())
-        chain = b"" if self.under is None else pem(self.certificate)
+        chain, signer = b"", self
+        while signer.under is not None:
+            chain, signer = chain + pem(signer.certificate), signer.under
         whole = pem(made) + chain
         if key_file is not None:
             key_file.write_bytes(pem_key(key))

@@ -83,6 +83,7 @@ class ForwardedTable(Table):
     forwarded: bool = option(False, "All of it in one header (RFC 7239).")
     x_request_id: bool = option(False, "A new identifier for each request.")
     traceparent: bool = option(False, "W3C Trace Context: a valid traceparent is passed on, else a trace begins here.")
+    x_forwarded_client_cert: bool = option(True, "The client's certificate, where a listener asks for one.")
     trust: Networks = option(list, "Networks of proxies whose own headers of these names are believed.")
 
 

@@ -50,7 +50,7 @@ from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
-from fastlb.control.rule_order import header_rules, route_name, with_hsts
+from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
 from fastlb.control.secrets import read_secret
 from fastlb.engine.connections import client_list
 
@@ -365,6 +365,7 @@ cdef class Engine:
         front.redirect_https = f.redirect_https
         front.max_connections = f.max_connections
         front.traces = f.forwarded.traceparent
+        front.asks_clients = any(listen.tls and listen.tls.client_auth != "none" for listen in f.listen)
         if spec.tracing.sample < 1:
             front.trace_text = b"%016x" % int(max(spec.tracing.sample, 0) * 2.0 ** 64)
             front.trace_share = front.trace_text
@@ -397,7 +398,7 @@ cdef class Engine:
             ], self.region, worker=self.worker)
         if name:
             action.backend = backends[name]
-            action.request_plan = RequestPlan(chain, f.forwarded, None if route is None else route.rewrite)
+            action.request_plan = RequestPlan(chain, forwarded_of(f), None if route is None else route.rewrite)
             action.response_plan = ResponsePlan(answers)
         return action
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fastlb.control.explain_servers import Balance, explain_servers
 from fastlb.control.question import Question, find_frontend
 from fastlb.control.region import DRAIN, MAINT, UP, Region
-from fastlb.control.rule_order import header_rules, route_name
+from fastlb.control.rule_order import forwarded_of, header_rules, route_name
 from fastlb.control.server_state import publish
 from fastlb.control.slots import Assignment, Slots
 from fastlb.engine.networks import Networks
@@ -137,7 +137,7 @@ def _routed(
     told.rules = _rules(frontend, route, backend, told.route)
     changes, answers = header_rules(frontend, route, backend)
     if backend is not None:
-        plan = RequestPlan(changes, frontend.forwarded, route.rewrite if route else None)
+        plan = RequestPlan(changes, forwarded_of(frontend), route.rewrite if route else None)
         https = listen.tls is not None
         client = "" if told.client == "unix" else told.client
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fastlb.spec import Backend, Frontend, HeaderRules, Route
+from fastlb.spec import Backend, Forwarded, Frontend, HeaderRules, Route
 
 HSTS = "Strict-Transport-Security"
 
@@ -15,6 +15,14 @@ def header_rules(
     """The rules of a request's head and of its response's: those of the frontend first, of the backend last."""
     owners = [owner for owner in (frontend, route, backend) if owner is not None]
     return [owner.request_headers for owner in owners], [owner.response_headers for owner in owners]
+
+
+def forwarded_of(frontend: Frontend) -> Forwarded:
+    """What servers are told about the client: of its certificate only where one is asked for."""
+    asks = any(listen.tls is not None and listen.tls.client_auth != "none" for listen in frontend.listen)
+    if asks or not frontend.forwarded.x_forwarded_client_cert:
+        return frontend.forwarded
+    return dataclasses.replace(frontend.forwarded, x_forwarded_client_cert=False)
 
 
 def with_hsts(frontend: Frontend) -> Frontend:

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fastlb.control.certificate import Leaf, leaf_of
+from fastlb.control.certificate import Leaf, client_certificate, leaf_of
 from fastlb.engine.tls_context import TlsServer, set_ciphersuites, set_depth, set_groups
 from fastlb.errors import ConfigError, Problem
 from fastlb.spec import Frontend, Listen, Pem, Spec, Tls
@@ -127,6 +127,7 @@ def server_tls(tls: Tls, *, head: float = 0.0, workers: int = 1) -> TlsServer:
         head=head,
         rate=tls.handshake_rate / max(workers, 1),
         group=_group(tls),
+        describe=client_certificate,
     )
 
 

@@ -19,6 +19,7 @@ from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.sticking cimport assign_sticky
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, count_up
 from fastlb.engine.upstream cimport Action, Backend, Frontend
+from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.http.canned cimport wants_json
 from fastlb.http.fields cimport FIELD_ACCEPT, FIELD_REFERER, FIELD_USER_AGENT
 from fastlb.http.identity cimport find_trace, make_request_id, tell_trace
@@ -183,6 +184,14 @@ cdef void fill_info(Exchange e, ForwardInfo* info) noexcept:
     info.https = c.https()
     if e.front.trust is not None:
         info.trusted = e.front.trust.contains(c.peer())
+    if e.front.asks_clients and c.layer is not None:
+        tell_client(<TlsLayer>c.layer, info)
+
+
+cdef void tell_client(TlsLayer layer, ForwardInfo* info) noexcept:
+    cdef bytes text = layer.identity()
+    info.client_cert = text
+    info.client_cert_len = <uint32_t>len(text)
 
 
 cdef void answer_here(Exchange e, Action action) noexcept:

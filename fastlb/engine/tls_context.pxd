@@ -18,6 +18,7 @@ cdef class TlsLayer(Layer):
         TlsClient client        # None on an accepted connection
         uint8_t state           # TlsState
         bint ended              # the peer's close_notify has come
+        bytes words             # of its certificate; None until somebody asks
     # Facts of an established connection, for people; cold.
     cdef object version(self)
     cdef object cipher(self)
@@ -25,6 +26,8 @@ cdef class TlsLayer(Layer):
     # The peer's certificate (DER), b'' = it showed none.
     cdef bytes peer_certificate(self)
     cdef bint resumed(self) noexcept
+    # The client's certificate in words, b'' = it showed none; made once, and kept.
+    cdef bytes identity(self)
 
 cdef class TlsServer(EventHandler):
     cdef:
@@ -33,6 +36,7 @@ cdef class TlsServer(EventHandler):
         dict names                  # lower-case server name, '*.' kept -> ssl.SSLContext
         bint strict                 # a name that no certificate covers ends the handshake
         readonly bint asks          # for client certificates
+        object describe             # a client's certificate (DER) -> bytes for X-Forwarded-Client-Cert
         uint32_t handshake_ms       # 0 = the frontend's header time holds for the handshake too
         uint32_t head_ms            # after it; 0 = unlimited
         uint64_t gap_us             # between two handshakes of a worker; 0 = unlimited

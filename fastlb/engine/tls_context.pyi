@@ -1,5 +1,5 @@
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 class TlsServer:
     context: ssl.SSLContext
@@ -15,6 +15,7 @@ class TlsServer:
         head: float = 0,
         rate: float = 0,
         group: bytes = b"",
+        describe: Callable[[bytes], bytes] | None = None,
     ) -> None: ...
 
 class TlsClient:

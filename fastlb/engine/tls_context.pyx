@@ -49,12 +49,22 @@ cdef class TlsLayer(Layer):
     cdef bint resumed(self) noexcept:
         return False
 
+    cdef bytes identity(self):
+        cdef bytes der
+        if self.words is None:
+            try:
+                der = self.peer_certificate() if self.server is not None and self.server.asks else b""
+                self.words = self.server.describe(der) if der else b""
+            except Exception:
+                self.words = b""
+        return self.words
+
 
 cdef class TlsServer(EventHandler):
     """The TLS of one listener. It has no descriptor: it lives by deferral and by its deadline."""
 
     def __init__(self, context not None, dict names=None, *, bint strict=False, bint asks=False, double handshake=0,
-                 double head=0, double rate=0, bytes group=b""):
+                 double head=0, double rate=0, bytes group=b"", describe=None):
         """`names`: server name, '*.' for one label, to ssl.SSLContext. `rate`: handshakes a second of this worker.
 
         `handshake`, and `head` after it: seconds, 0 = the listener's own for both. `group`: sessions made here are
@@ -65,7 +75,8 @@ cdef class TlsServer(EventHandler):
         self.context = context
         self.names = {name.encode(): one for name, one in (names or {}).items()}
         self.strict = strict
-        self.asks = asks
+        self.asks = asks and describe is not None
+        self.describe = describe
         self.handshake_ms = <uint32_t>min(handshake * 1000, 0x7fffffff)
         self.head_ms = <uint32_t>min(head * 1000, 0x7fffffff)
         self.gap_us = <uint64_t>(1000000 / rate) if rate > 0 else 0

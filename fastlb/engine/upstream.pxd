@@ -73,6 +73,7 @@ cdef class Frontend:
         Networks trust              # None = nobody
         Captured captured           # the last malformed request
         Networks explain            # clients that get X-Fastlb-Explain; None = nobody
+        bint asks_clients           # some listener asks for client certificates
         bint traces                 # requests belong to a trace, and their servers are told which
         bint spans                  # of which this proxy records spans
         const char* trace_share     # of find_trace; lives in `trace_text`

@@ -20,7 +20,6 @@ from fastlb.http.fields cimport (
     FIELD_OTHER,
     FIELD_REFERER,
     FIELD_RETRY_AFTER,
-    FIELD_SERVER,
     FIELD_TRACEPARENT,
     FIELD_USER_AGENT,
     REASON_BARE_CR,
@@ -72,7 +71,7 @@ cdef enum:
 # Known names that may stand in a trailer section.
 cdef uint32_t TRAILERS_ALLOWED = (
     1u << FIELD_OTHER | 1u << FIELD_ACCEPT | 1u << FIELD_CONTENT_TYPE | 1u << FIELD_DATE | 1u << FIELD_REFERER
-    | 1u << FIELD_RETRY_AFTER | 1u << FIELD_SERVER | 1u << FIELD_TRACEPARENT | 1u << FIELD_USER_AGENT
+    | 1u << FIELD_RETRY_AFTER | 1u << FIELD_TRACEPARENT | 1u << FIELD_USER_AGENT
 )
 
 

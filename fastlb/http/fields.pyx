@@ -21,7 +21,7 @@ from fastlb.http.scan cimport (
 
 cdef enum:
     NAME_MIN = 2
-    NAME_MAX = 19               # Proxy-Authorization
+    NAME_MAX = 23               # X-Forwarded-Client-Cert
     NAME_SLOTS = 128
     CONNECTION_NAMES_MAX = 32   # bounds the work of connection_options to 32 x 256 comparisons
 
@@ -67,7 +67,7 @@ _NAMES = {
     FIELD_REFERER: b"referer",
     FIELD_ACCEPT: b"accept",
     FIELD_DATE: b"date",
-    FIELD_SERVER: b"server",
+    FIELD_X_FORWARDED_CLIENT_CERT: b"x-forwarded-client-cert",
     FIELD_RETRY_AFTER: b"retry-after",
     FIELD_CONTENT_TYPE: b"content-type",
     FIELD_HTTP2_SETTINGS: b"http2-settings",

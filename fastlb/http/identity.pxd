@@ -12,6 +12,8 @@ ctypedef struct ForwardInfo:
     bint trusted                # the client's address is in a network of Forwarded.trust
     bint https
     uint16_t port               # the listener's
+    const char* client_cert     # element of X-Forwarded-Client-Cert for the client's certificate
+    uint32_t client_cert_len    # 0: it showed none
     const char* request_id
     uint32_t request_id_len     # 0: one is made where the plan wants it
     # Of the traceparent to write where the plan wants one; NULL: the client's stays as it came, if it sent one.

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
-from fastlb.http.fields cimport FIELD_FORWARDED, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST, \
+from fastlb.http.fields cimport FIELD_FORWARDED, FIELD_X_FORWARDED_CLIENT_CERT, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST, \
     FIELD_TRACEPARENT, FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field
 from fastlb.http.put cimport put, put_number, put_text
 
@@ -121,6 +121,18 @@ cdef char* put_identity(char* o, const char* buf, const RequestHead* h, uint32_t
             make_request_id(o)
             o += 32
         o = put_text(o, b"\r\n")
+    if want & 1u << FIELD_X_FORWARDED_CLIENT_CERT:
+        mark = o
+        o = put_text(o, b"X-Forwarded-Client-Cert: ")
+        if info.trusted and h.seen[<int>FIELD_X_FORWARDED_CLIENT_CERT]:
+            o = put_list(o, buf, h, FIELD_X_FORWARDED_CLIENT_CERT)
+        if info.client_cert_len:
+            o = put(o, info.client_cert, info.client_cert_len)
+            o = put_text(o, b"\r\n")
+        elif o - mark > 25:
+            o = put_text(o - 2, b"\r\n")        # a list came in, and there is nothing to append to it
+        else:
+            o = mark
     if want & 1u << FIELD_TRACEPARENT:
         o = put_text(o, b"traceparent: 00-")
         o = put(o, info.trace_id, 32)

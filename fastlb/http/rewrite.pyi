@@ -25,6 +25,7 @@ class RequestPlan:
         trace_id: str = "",
         spans: bool = False,
         sampled: bool = True,
+        client_cert: str = "",
         repeat: int = 1,
     ) -> bytes: ...
 

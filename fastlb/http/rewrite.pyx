@@ -39,9 +39,10 @@ cdef enum:
 
 # Identity fields: what says who the client is. The bit masks below are by FieldId.
 cdef uint32_t IDENTITY = (1u << FIELD_X_FORWARDED_FOR | 1u << FIELD_X_FORWARDED_PROTO | 1u << FIELD_X_FORWARDED_HOST
-                          | 1u << FIELD_X_FORWARDED_PORT | 1u << FIELD_FORWARDED | 1u << FIELD_X_REQUEST_ID)
+                          | 1u << FIELD_X_FORWARDED_PORT | 1u << FIELD_FORWARDED | 1u << FIELD_X_REQUEST_ID
+                          | 1u << FIELD_X_FORWARDED_CLIENT_CERT)
 # Of those, the ones to which a trusted sender's value is appended; the others are kept as they came.
-cdef uint32_t LISTS = 1u << FIELD_X_FORWARDED_FOR | 1u << FIELD_FORWARDED
+cdef uint32_t LISTS = 1u << FIELD_X_FORWARDED_FOR | 1u << FIELD_FORWARDED | 1u << FIELD_X_FORWARDED_CLIENT_CERT
 # Connection-specific fields, dropped whether Connection lists them or not and written anew where they have a meaning
 # for the next hop (RFC 9110 section 7.6.1; HTTP2-Settings of RFC 7540 is part of the h2c upgrade, which is not passed).
 cdef uint32_t HOP = (1u << FIELD_CONNECTION | 1u << FIELD_KEEP_ALIVE | 1u << FIELD_PROXY_CONNECTION | 1u << FIELD_TE
@@ -77,7 +78,7 @@ KNOWN = {
     b"referer": FIELD_REFERER,
     b"accept": FIELD_ACCEPT,
     b"date": FIELD_DATE,
-    b"server": FIELD_SERVER,
+    b"x-forwarded-client-cert": FIELD_X_FORWARDED_CLIENT_CERT,
     b"retry-after": FIELD_RETRY_AFTER,
     b"content-type": FIELD_CONTENT_TYPE,
     b"http2-settings": FIELD_HTTP2_SETTINGS,
@@ -184,7 +185,7 @@ cdef Span incoming_request_id(const RequestHead* h, RequestPlan plan, bint trust
 
 cdef size_t request_head_bound(const RequestHead* h, RequestPlan plan, const ForwardInfo* info) noexcept:
     cdef size_t n = h.length + plan.block_len + plan.host_len + plan.default_host_len + REQUEST_EXTRA
-    n += <size_t>h.authority.len * 3 + 2 * <size_t>info.client_len + info.request_id_len
+    n += <size_t>h.authority.len * 3 + 2 * <size_t>info.client_len + info.request_id_len + info.client_cert_len
     if plan.rewriter is not None:
         n += plan.rewriter.bound(h.path.len) + h.path.len + 1      # the scratch copy is at the far end
     return n
@@ -401,6 +402,7 @@ cdef class RequestPlan:
             ("forwarded", FIELD_FORWARDED),
             ("x_request_id", FIELD_X_REQUEST_ID),
             ("traceparent", FIELD_TRACEPARENT),
+            ("x_forwarded_client_cert", FIELD_X_FORWARDED_CLIENT_CERT),
         ):
             if forwarded is not None and getattr(forwarded, attribute, False) and not mask >> field_id & 1:
                 wanted |= 1 << field_id
@@ -422,12 +424,12 @@ cdef class RequestPlan:
 
     def apply(self, bytes head not None, *, str client="", int client_port=0, bint trusted=False, bint https=False,
               int port=80, str request_id="", str trace_id="", bint spans=False,
-              bint sampled=True, int repeat=1):
+              bint sampled=True, str client_cert="", int repeat=1):
         """The head a server would get for the client's `head`: what the engine does, for tools and tests.
 
         `client` is an address without port, '' for a Unix socket's. Where the plan wants a traceparent a trace goes on,
         or one begins: `trace_id`, 32 hex digits, and `sampled` are then its own; `spans` as for tell_trace. The same
-        work is done `repeat` times, for measuring. ValueError when the head is not a whole, acceptable request, or must
+        work is done `repeat` times, for measuring. `client_cert` is an element of X-Forwarded-Client-Cert. ValueError when the head is not a whole, acceptable request, or must
         be refused by this plan.
         """
         cdef:
@@ -436,6 +438,7 @@ cdef class RequestPlan:
             ForwardInfo info
             bytes address = client.encode("ascii")
             bytes ident = request_id.encode("ascii")
+            bytes certificate = client_cert.encode()
             bytes made = (trace_id or new_request_id()).encode("ascii")
             const char* share = NULL
             Trace trace
@@ -452,6 +455,7 @@ cdef class RequestPlan:
         info.trusted, info.https = trusted, https
         info.request_id, info.request_id_len = ident, <uint32_t>len(ident)
         info.trace_id = NULL
+        info.client_cert, info.client_cert_len = certificate, <uint32_t>len(certificate)
         if not sampled:
             share = b"0000000000000000"
         if len(made) != 32:

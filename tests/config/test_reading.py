@@ -201,7 +201,8 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         max_connections = 9
         explain = "10.1.0.0/16"
         forwarded = { x_forwarded_for = false, x_forwarded_proto = false, x_forwarded_host = true, \
-x_forwarded_port = true, forwarded = true, x_request_id = true, traceparent = true, trust = ["10.0.0.0/8", "::1"] }
+x_forwarded_port = true, forwarded = true, x_request_id = true, traceparent = true, x_forwarded_client_cert = false, \
+trust = ["10.0.0.0/8", "::1"] }
         request_headers = { set = { A = "1" }, add = { B = ["2", "3"], C = "4" }, remove = "D" }
         response_headers = { set = { E = "5" } }
         [[frontends.web.routes]]
@@ -273,7 +274,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert found.admin == spec.Admin(Address("", 8404), "/run/x", "env:T", True)
     assert web.timeouts == app.timeouts == times
     assert web.limits == spec.Limits(2048, 5, 1024, 3072)
-    assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, True, ("10.0.0.0/8", "::1/128"))
+    assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, True, ("10.0.0.0/8", "::1/128"), False)
     assert web.request_headers == spec.HeaderRules(("D",), (("A", "1"),), (("B", "2"), ("B", "3"), ("C", "4")))
     assert web.response_headers == spec.HeaderRules(set=(("E", "5"),))
     assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)

@@ -21,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     one = Authority("Clients")
     (folder / "certs").mkdir()
-    for name in ("certs/site.pem", "api-ecdsa.pem", "api-rsa.pem", "client.pem"):
+    for name in ("certs/site.pem", "api-ecdsa.pem", "api-rsa.pem", "client.pem", "site.pem"):
         one.issue(folder / name, "example.com")
     (folder / "ca.pem").write_bytes(pem(one.certificate))
     one.revoke(one.issue(folder / "gone.pem", "gone"), folder / "crl.pem")

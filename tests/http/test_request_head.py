@@ -17,8 +17,8 @@ KNOWN = [
     b"Host", b"Connection", b"Content-Length", b"Transfer-Encoding", b"Expect", b"Upgrade", b"Keep-Alive",
     b"Proxy-Connection", b"TE", b"Trailer", b"Proxy-Authenticate", b"Proxy-Authorization", b"X-Forwarded-For",
     b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Port", b"Forwarded", b"X-Request-ID", b"Cookie",
-    b"Set-Cookie", b"User-Agent", b"Referer", b"Accept", b"Date", b"Server", b"Retry-After", b"Content-Type",
-    b"HTTP2-Settings", b"Authorization", b"X-Real-IP", b"Traceparent",
+    b"Set-Cookie", b"User-Agent", b"Referer", b"Accept", b"Date", b"Retry-After", b"Content-Type",
+    b"HTTP2-Settings", b"Authorization", b"X-Real-IP", b"Traceparent", b"X-Forwarded-Client-Cert",
 ]  # fmt: skip
 
 

@@ -24,12 +24,15 @@ IDENTITY = {
     "x-forwarded-port": "x_forwarded_port",
     "forwarded": "forwarded",
     "x-request-id": "x_request_id",
+    "x-forwarded-client-cert": "x_forwarded_client_cert",
 }
 # fields that Connection cannot name away: those above and the ones the parser knows
 KNOWN = {
     *HOP, *IDENTITY, "host", "content-length", "expect", "trailer", "cookie", "set-cookie", "user-agent", "referer",
-    "accept", "date", "server", "retry-after", "content-type",
+    "accept", "date", "retry-after", "content-type",
 }  # fmt: skip
+
+LISTS = ("x-forwarded-for", "forwarded", "x-forwarded-client-cert")
 
 Lines = list[tuple[str, str]]
 
@@ -38,6 +41,7 @@ Lines = list[tuple[str, str]]
 class Info:
     client: str = "192.0.2.1"
     trusted: bool = False
+    client_cert: str = ""
     https: bool = False
     port: int = 80
     request_id: str = "0123456789abcdef"
@@ -176,7 +180,7 @@ def request(
             continue
         if fold(name) in gone_folded:
             continue
-        if key in IDENTITY and (not info.trusted or (key in wanted and key in ("x-forwarded-for", "forwarded"))):
+        if key in IDENTITY and (not info.trusted or (key in wanted and key in LISTS)):
             continue
         out.append((name, "\0" + value))
     if chunked:
@@ -213,6 +217,10 @@ def request(
         out.append(("Forwarded", ", ".join([*(v for v in came("forwarded") if v), element])))
     if "x-request-id" in wanted and not came("x-request-id"):
         out.append(("X-Request-ID", info.request_id))
+    if "x-forwarded-client-cert" in wanted:
+        elements = [v for v in came("x-forwarded-client-cert") if v] + [info.client_cert] * bool(info.client_cert)
+        if elements:
+            out.append(("X-Forwarded-Client-Cert", ", ".join(elements)))
     return text(f"{method} {new_target} HTTP/1.1", out + extra)
 
 
