@@ -43,6 +43,7 @@ cdef extern from "datagram.h" nogil:
     fl_batch* fl_batch_new() noexcept
     char* fl_data(fl_batch* b, int i) noexcept
     uint32_t fl_count(const fl_dgram* d) noexcept
+    int fl_receive_one(fl_batch* b, int fd, int i) noexcept
     int fl_receive(fl_batch* b, int fd, int first, int n, int plain) noexcept
     void fl_prepare(fl_batch* b, mmsghdr* h, int start, int end, uint16_t segment, int pktinfo) noexcept
     int fl_send_pieces(int fd, iovec* pieces, size_t n, uint16_t segment) noexcept

@@ -12,10 +12,10 @@ from cpython.object cimport PyObject
 from libc.string cimport memset
 from fastlb._core.datagram cimport (
     ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, FL_MAX_SEGMENTED, FL_MAX_SEGMENTS,
-    SOCK_DGRAM, fl_count, fl_data, fl_join_received, fl_keep_errors, fl_receive, fl_send_pieces, fl_take_error, iovec)
+    SOCK_DGRAM, fl_count, fl_data, fl_join_received, fl_keep_errors, fl_receive, fl_receive_one, fl_send_pieces, fl_take_error, iovec)
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
-    EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLET, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL,
+    EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL,
     SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_ERROR, close, connect, epoll_ctl, epoll_event, errno, getsockopt,
     sockaddr, socket, socklen_t)
 from fastlb._core.shared cimport SERVER_UP
@@ -33,7 +33,7 @@ cdef enum:
     READS = 4                   # recvmmsg calls of a flow before others get their turn
     AT_ONCE = 16                # datagrams of one of them
     WIRE = 28                   # bytes of the headers of IPv4 and UDP, for ratios
-    JOIN_AFTER = 32             # answers, from which on the kernel is asked to join them
+    JOIN_FROM = 8               # datagrams at once, from which on the kernel is asked to join them
 
 
 cdef UdpFlow flow_new(UdpPort port, const fl_dgram* d):
@@ -128,11 +128,11 @@ cdef class UdpFlow(FlowBase):
         self.close_socket()
         self.fd = fd
         if self.handler_flags & HANDLER_REGISTERED:
-            ev.events = EPOLLIN | EPOLLET
+            ev.events = EPOLLIN
             ev.data.ptr = <void*>self
             error = epoll_ctl(self.port.core.reactor.ep, EPOLL_CTL_ADD, fd, &ev)
         else:
-            error = self.port.core.reactor.add(self, EPOLLIN | EPOLLET)
+            error = self.port.core.reactor.add(self, EPOLLIN)
         if error < 0:
             error = errno
             self.fd = -1
@@ -401,9 +401,6 @@ cdef class UdpFlow(FlowBase):
         if events & EPOLLIN:
             self.receive()
 
-    cdef void on_deferred(self) noexcept:
-        self.receive()
-
     cdef void receive(self) noexcept:
         cdef UdpPort port = self.port
         cdef UdpIo io = port.io
@@ -411,18 +408,24 @@ cdef class UdpFlow(FlowBase):
         cdef fl_dgram* d
         cdef uint64_t size = 0
         cdef uint64_t datagrams = 0
-        cdef int room, n = 0, i, first, _turn
-        cdef bint more = True
+        cdef int room, likely, n = 0, i, first, _turn
         if self.ended or self.fd < 0:
             return
         for _turn in range(READS):
+            # The descriptor is level-triggered: what is left comes back. So one cheap call will do for a flow that gets
+            # one answer at a time, and the call for many asks for as many as are likely to be there.
             room = io.room()
-            if room > AT_ONCE:
-                room = AT_ONCE
+            likely = AT_ONCE
+            if self.responses + datagrams < self.requests < self.responses + datagrams + AT_ONCE:
+                likely = <int>(self.requests - self.responses - datagrams)
+            if room > likely:
+                room = likely
             first = io.queued
-            n = fl_receive(io.outgoing, self.fd, first, room, True)
+            if room == 1 and not self.joins:
+                n = fl_receive_one(io.outgoing, self.fd, first)
+            else:
+                n = fl_receive(io.outgoing, self.fd, first, room, True)
             if n <= 0:
-                more = n == -EINTR
                 break
             for i in range(first, first + n):
                 d = &io.outgoing.dgrams[i]
@@ -433,8 +436,7 @@ cdef class UdpFlow(FlowBase):
                 datagrams += fl_count(d)
                 d.peer = self.peer
                 io.queue(port, self, i)
-            if n < room:
-                more = False
+            if n < AT_ONCE:
                 break
         if datagrams:
             if self.responses == 0:
@@ -447,7 +449,7 @@ cdef class UdpFlow(FlowBase):
             self.count_answers(port.front.counters, datagrams, size)
             self.count_answers(self.backend.counters, datagrams, size)
             self.count_answers(self.server.counters, datagrams, size)
-            if not self.joins and io.gro and self.responses >= JOIN_AFTER:
+            if not self.joins and io.gro and datagrams >= JOIN_FROM:
                 self.joins = True
                 fl_join_received(self.fd)
             if self.finished() or (self.leaving and self.responses >= self.requests):
@@ -457,8 +459,6 @@ cdef class UdpFlow(FlowBase):
                 set_deadline(port.core.reactor, self, port.core.reactor.now_ms + front.idle_ms)
         if n < 0 and hard(-n):
             self.failed(-n)
-        elif more:
-            port.core.reactor.defer(self)
 
     cdef inline void count_answers(self, uint64_t* counters, uint64_t datagrams, uint64_t size) noexcept:
         counters[COUNT_OTHER] += datagrams
@@ -523,7 +523,9 @@ cdef class UdpFlow(FlowBase):
         self.tell(term, reason)
         self.give_back(USE_OK if self.responses or self.port.udp.responses == 0 else USE_CANCELLED)
         self.port.core.reactor.remove(self)
-        self.close_socket()
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
         self.port.forget(self)
 
 
