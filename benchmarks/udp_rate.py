@@ -114,7 +114,8 @@ def nginx(folder: Path, case: Case, core: int, servers: list[int]) -> Iterator[t
     file = folder / "nginx.conf"
     addresses = "".join(f"server 127.0.0.1:{p}; " for p in servers)
     file.write_text(
-        f"load_module {MODULE};\ndaemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
+        f"load_module {MODULE};\ndaemon off; worker_processes 1;\n"
+        f"pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
         f"events {{ worker_connections 20000; }}\nstream {{ upstream b {{ {addresses} }}\n"
         f"server {{ listen 127.0.0.1:{port} udp; proxy_pass b; proxy_timeout 60s; {case.stream} }} }}\n"
     )

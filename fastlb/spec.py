@@ -513,6 +513,17 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolver:
+    """How the names of servers are looked up, by the supervisor alone."""
+
+    nameservers: tuple[Address, ...] = ()  # literal; () = the system's resolver, which tells no TTL
+    interval: float = 30.0  # seconds between two look-ups where no TTL is known
+    timeout: float = 5.0  # of one look-up; a resolver that hangs must not keep the rest from starting
+    min_ttl: float = 1.0  # bounds of what name servers say
+    max_ttl: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Tracing:
     """Of the frontends whose `forwarded.traceparent` is on."""
 
@@ -554,6 +565,7 @@ class Spec:
     log: Log = field(default_factory=Log)
     tls: TlsSettings = field(default_factory=TlsSettings)
     tracing: Tracing = field(default_factory=Tracing)
+    resolver: Resolver = field(default_factory=Resolver)
     admin: Admin = field(default_factory=Admin)
     source: str = ""  # file it came from, for messages
     changes: tuple[ServerChange, ...] = ()  # of the overlay

@@ -38,6 +38,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation),
+        resolver=spec.Resolver(**{**config.resolver.model_dump(), "nameservers": tuple(config.resolver.nameservers)}),
         tracing=spec.Tracing(sample=config.tracing.sample),
         admin=spec.Admin(
             listen=config.admin.listen,

@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 from .models_backends import BackendTable
 from .models_frontends import FrontendTable
 from .models_global import AdminTable, GlobalTable, LimitsTable, LogTable, TimeoutsTable, TracingTable
+from .models_resolver import ResolverTable
 from .models_tls import TlsSettingsTable
 from .types import Name, Table, option
 
@@ -21,6 +22,7 @@ class Config(Table):
     log: LogTable = option(LogTable, "Access and error log.")
     tls: TlsSettingsTable = option(TlsSettingsTable, "What all TLS listeners have in common.")
     tracing: TracingTable = option(TracingTable, "Traces that begin here, and where our own spans go.")
+    resolver: ResolverTable = option(ResolverTable, "How names of servers are looked up, at the start and again.")
     timeouts: TimeoutsTable = option(TimeoutsTable, "How long to wait; a frontend or backend can override any of them.")
     limits: LimitsTable = option(LimitsTable, "How large a request may be; a frontend can override any of them.")
     frontends: dict[Name, FrontendTable] = option(dict, "What listens, by name.")

@@ -79,6 +79,7 @@ def diff(old: Spec, new: Spec, load: Load | None = None) -> tuple[Difference, ..
         ("log", old.log, new.log),
         ("tls", old.tls, new.tls),
         ("tracing", old.tracing, new.tracing),
+        ("resolver", old.resolver, new.resolver),
         ("admin", old.admin, new.admin),
     ):
         fields = _fields(before, after)

@@ -6,14 +6,14 @@ import asyncio
 import dataclasses
 import ipaddress
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from fastlb.control.names import Answer, look_up
 from fastlb.errors import Problem
 from fastlb.spec import Address, Backend, Server, Spec
 
 Resolved = tuple[tuple[int, tuple[str, int] | str], ...]
-
-# A resolver that hangs must not keep the rest from starting; the name is tried again later.
-TIMEOUT = 5.0
 
 
 def literal(address: Address) -> Resolved:
@@ -28,15 +28,30 @@ def literal(address: Address) -> Resolved:
     return ((int(socket.AF_INET if version == 4 else socket.AF_INET6), (address.host, address.port)),)
 
 
-async def resolve(spec: Spec, *, within: float = TIMEOUT) -> tuple[Spec, list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A server whose name stands for another address now. `before` is '' when it had none."""
+
+    backend: str
+    server: Server
+    before: str
+    after: str
+
+
+async def resolve(
+    spec: Spec, *, within: float | None = None, ttls: dict[str, float] | None = None
+) -> tuple[Spec, list[Problem]]:
     """`spec` with `resolved` of every server, and a problem for each one whose name was not found.
 
-    The `resolved` of those is (). Names are looked up once each, all at the same time, by the loop's getaddrinfo;
-    `within` (seconds) bounds the whole.
+    The `resolved` of those is (). Names are looked up once each, all at the same time, as `spec.resolver` says;
+    `within` (seconds) bounds the whole. `ttls` is told for how many seconds each name found holds, -1 = unknown.
     """
-    names = sorted({s.address.host for b in spec.backends for s in b.servers if not literal(s.address)})
-    answers = await asyncio.gather(*(_look_up(name, within) for name in names))
+    limit = spec.resolver.timeout if within is None else within
+    names = sorted(names_of(spec))
+    answers = await asyncio.gather(*(look_up(name, spec.resolver, limit) for name in names))
     found = dict(zip(names, answers, strict=True))
+    if ttls is not None:
+        ttls.update({name: answer.ttl for name, answer in found.items() if answer.addresses})
     problems: list[Problem] = []
     backends: list[Backend] = []
     for backend in spec.backends:
@@ -45,29 +60,39 @@ async def resolve(spec: Spec, *, within: float = TIMEOUT) -> tuple[Spec, list[Pr
             resolved = literal(server.address)
             if not resolved:
                 answer = found[server.address.host]
-                if isinstance(answer, str):
-                    key = f"backends.{backend.name}.servers[{index}].address"
-                    problems.append(Problem(key, str(server.address), answer, file=spec.source))
+                if answer.addresses:
+                    resolved = tuple((family, (host, server.address.port)) for family, host in answer.addresses)
                 else:
-                    resolved = tuple((family, (host, server.address.port)) for family, host in answer)
+                    key = f"backends.{backend.name}.servers[{index}].address"
+                    why = f"{answer.reason}; the server stays down until it can be"
+                    problems.append(Problem(key, str(server.address), why, file=spec.source))
             servers.append(server if resolved == server.resolved else dataclasses.replace(server, resolved=resolved))
         backends.append(dataclasses.replace(backend, servers=tuple(servers)))
     return dataclasses.replace(spec, backends=tuple(backends)), problems
 
 
-async def _look_up(name: str, within: float) -> list[tuple[int, str]] | str:
-    """(family, host) in the resolver's order of preference, or why there is none."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(within):
-            found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        return f"the name was not resolved within {within:g} s; the server stays down until it is"
-    except OSError as error:
-        return f"the name cannot be resolved ({error.strerror or error}); the server stays down until it can"
-    except UnicodeError:
-        return "not a valid host name; the server stays down"
-    addresses = dict.fromkeys(
-        (int(family), str(name[0])) for family, _, _, _, name in found if family in (socket.AF_INET, socket.AF_INET6)
-    )
-    return list(addresses)
+def names_of(spec: Spec) -> set[str]:
+    """The names that servers are given by."""
+    return {s.address.host for b in spec.backends for s in b.servers if not literal(s.address)}
+
+
+def with_addresses(spec: Spec, found: Mapping[str, Answer]) -> tuple[Spec, list[Move]]:
+    """`spec` with what was found, and the servers that it moves.
+
+    A server keeps its address while the name still stands for it, wherever in the answer, and when nothing was found.
+    """
+    moves: list[Move] = []
+    backends = []
+    for backend in spec.backends:
+        servers = []
+        for server in backend.servers:
+            answer = None if literal(server.address) else found.get(server.address.host)
+            if answer is not None and answer.addresses:
+                resolved = tuple((family, (host, server.address.port)) for family, host in answer.addresses)
+                if not server.resolved or server.resolved[0] not in resolved:
+                    before = str(server.resolved[0][1][0]) if server.resolved else ""
+                    server = dataclasses.replace(server, resolved=resolved)
+                    moves.append(Move(backend.name, server, before, str(resolved[0][1][0])))
+            servers.append(server)
+        backends.append(dataclasses.replace(backend, servers=tuple(servers)))
+    return (dataclasses.replace(spec, backends=tuple(backends)) if moves else spec), moves

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from fastlb.control.events import Events
+from fastlb.control.names import Answer
 from fastlb.control.region import GAUGE_COUNTERS, LIMITS, UP, Region
-from fastlb.control.resolve import resolve
+from fastlb.control.resolve import resolve, with_addresses
 from fastlb.control.server_state import publish, retire
 from fastlb.control.slots import Assignment, ServerId, Slots
 from fastlb.control.sockets import Listeners
@@ -27,6 +28,7 @@ from fastlb.runtime import limits
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.messages import Secrets
+from fastlb.runtime.names import Names
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
 from fastlb.spec import Spec
@@ -34,7 +36,6 @@ from fastlb.spec import Spec
 log = logging.getLogger("fastlb.runtime")
 
 SLOTS = 16  # workers that a reload can ask for at least
-RETRY_NAMES = 5.0  # seconds between two look-ups of names that were not found
 
 
 class StartError(FastlbError):
@@ -88,7 +89,8 @@ class Service:
         self.lock = asyncio.Lock()  # held while the spec is being replaced
         self.tls = TlsKeeper(self)
         self._names: asyncio.Task[None] | None = None
-        self._look_for_names = asyncio.Event()
+        self._ttls: dict[str, float] = {}  # of the names found at the start
+        self._watch_names: Names | None = None
         self._held = False  # what left the configuration stays in service
         self._leaving_within = 0.0  # seconds that idle connections of sockets that leave may have
         self._retired: set[int] = set()  # servers out of service whose index is still theirs
@@ -110,7 +112,7 @@ class Service:
                 )  # fmt: skip
             self.max_connections = min(wanted or allowed, allowed)
             self.spec = await asyncio.to_thread(with_certificates, self.spec, self.spec, self.events)
-            self.spec, problems = await resolve(self.spec)
+            self.spec, problems = await resolve(self.spec, ttls=self._ttls)
             for problem in problems:
                 log.warning("%s", problem)
             self.assignment = self._slots.assign(self.spec)
@@ -147,7 +149,12 @@ class Service:
         self.breakers.start()
         self.breakers.apply(self.spec, self.assignment)
         self.tls.start(crew)
-        self._names = asyncio.get_running_loop().create_task(self._find_names(crew))
+
+        async def readdress(found: Mapping[str, Answer]) -> None:
+            await self.readdress(found, crew)
+
+        self._watch_names = Names(lambda: self.spec, readdress, self._ttls)
+        self._names = asyncio.get_running_loop().create_task(self._watch_names.run())
 
     async def apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
         """Replaces the configuration by `spec` (its addresses resolved) everywhere, or nowhere.
@@ -157,23 +164,42 @@ class Service:
         what left the configuration stays in service until `settle`, so that the way back costs nobody anything.
         """
         async with self.lock:
-            before, held = self.spec, self._held
-            spec = await asyncio.to_thread(with_certificates, spec, before, self.events)
-            workers = self._wanted(spec)
-            # Those that join run what runs before anything changes, so that their part of the queues never waits.
-            errors = await crew.grow(workers)
-            try:
-                if not errors:
-                    errors = await self._switch(spec, workers, crew)
-                    if errors:
-                        for line in await self._switch(before, self._wanted(before), crew):
-                            log.error("cannot go back: %s", line)
-                self._held = held or (hold and not errors)
-            finally:
-                if not self._held:
-                    await self._settle(crew)
-            self._look_for_names.set()
-            return errors
+            return await self._apply(spec, crew, hold=hold)
+
+    async def readdress(self, found: Mapping[str, Answer], crew: Crew) -> None:
+        """Has the servers whose names stand for other addresses now use these, everywhere."""
+        async with self.lock:
+            spec, moves = with_addresses(self.spec, found)
+            if not moves:
+                return
+            errors = await self._apply(spec, crew)
+            for line in errors:
+                log.error("%s", line)
+            for move in () if errors else moves:
+                was = f", no longer {move.before}" if move.before else ""
+                text = f"{move.server.address.host} is {move.after}{was}"
+                log.info("server %s/%s: %s", move.backend, move.server.name, text)
+                self.events.add("server", f"{move.backend}/{move.server.name}", text)
+
+    async def _apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
+        before, held = self.spec, self._held
+        spec = await asyncio.to_thread(with_certificates, spec, before, self.events)
+        workers = self._wanted(spec)
+        # Those that join run what runs before anything changes, so that their part of the queues never waits.
+        errors = await crew.grow(workers)
+        try:
+            if not errors:
+                errors = await self._switch(spec, workers, crew)
+                if errors:
+                    for line in await self._switch(before, self._wanted(before), crew):
+                        log.error("cannot go back: %s", line)
+            self._held = held or (hold and not errors)
+        finally:
+            if not self._held:
+                await self._settle(crew)
+        if self._watch_names is not None:
+            self._watch_names.changed()
+        return errors
 
     def _wanted(self, spec: Spec) -> int:
         """Workers that `spec` asks for; those there are where one of the two is the engine in this process."""
@@ -274,27 +300,6 @@ class Service:
             addresses=self.listeners.addresses(),
         )
 
-    async def _find_names(self, crew: Crew) -> None:
-        """Looks unresolved names up again until each has an address; servers that get one join."""
-        while True:
-            self._look_for_names.clear()
-            missing = _unresolved(self.spec)
-            if not missing:
-                await self._look_for_names.wait()
-                continue
-            await asyncio.sleep(RETRY_NAMES)
-            before = self.spec
-            spec, _ = await resolve(before)
-            found = missing - _unresolved(spec)
-            if found and self.spec is before:
-                log.info("addresses found for %s", ", ".join(sorted(found)))
-                for line in await self.apply(spec, crew):
-                    log.error("%s", line)
-
 
 def _receiver(spec: Spec) -> Receiver | None:
     return Receiver(spec.admin.webhook, spec.admin.webhook_level) if spec.admin.webhook else None
-
-
-def _unresolved(spec: Spec) -> set[str]:
-    return {f"{b.name}/{s.name}" for b in spec.backends for s in b.servers if not s.resolved}

@@ -20,7 +20,7 @@ from fastlb.control.resolve import resolve
 from fastlb.control.sockets import ListenError
 from fastlb.errors import ConfigError
 from fastlb.runtime import crew as crew_module
-from fastlb.runtime import service as service_module
+from fastlb.runtime import names as names_module
 from fastlb.runtime import worker_process
 from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.embedded import Embedded
@@ -212,7 +212,7 @@ def test_a_name_found_later_brings_its_server_up(monkeypatch, workers: int) -> N
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (known[host], 0))]
 
         monkeypatch.setattr("fastlb.control.resolve.asyncio.get_running_loop", lambda: Patched())
-        monkeypatch.setattr(service_module, "RETRY_NAMES", 0.02)
+        monkeypatch.setattr(names_module, "RETRY", 0.02)
         spec = make_spec(0, listen=ANY, servers=(Server("later", Address("later.test", 80)), ONE), workers=workers)
         async with running(spec, workers) as (service, crew):
             service.watch(crew)
