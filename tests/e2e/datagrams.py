@@ -101,8 +101,7 @@ class Echo:
                     self._peer.tell(who, self.name.encode() + b":" + data)
 
     def close(self) -> None:
-        host = "::1" if self.address.startswith("[") else "127.0.0.1"
         with socket.socket(self._peer.sock.family, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"-stop", (host, self.port))
+            sock.sendto(b"-stop", self._peer.sock.getsockname())
         self._thread.join()
         self._peer.close()
