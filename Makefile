@@ -67,6 +67,10 @@ test: build .venv/.test .venv/.bench .venv/.load  ## the whole test-suite on the
 bench: build .venv/.test .venv/.bench  ## micro-benchmarks
 	$(PY) -m pytest benchmarks --benchmark-only -m "not callgrind" $(ARGS)
 
+.PHONY: bench-readme
+bench-readme: build .venv/.bench  ## the README's table from the newest figures of benchmarks/results
+	$(PY) -m benchmarks.compare.readme
+
 .PHONY: bench-history
 bench-history: build .venv/.test .venv/.bench  ## measures, adds to benchmarks/results/history, draws build/bench-history.html
 	@mkdir -p build
@@ -74,7 +78,7 @@ bench-history: build .venv/.test .venv/.bench  ## measures, adds to benchmarks/r
 	; $(PY) -m benchmarks.history save build/bench-run.json && $(PY) -m benchmarks.history page
 
 .PHONY: bench-compare
-bench-compare: build  ## side by side with HAProxy and nginx (needs haproxy, nginx, wrk)
+bench-compare: build .venv/.bench  ## side by side with HAProxy and nginx; ARGS="--only all --proxies fastlb,haproxy,nginx,envoy,caddy"
 	$(PY) -m benchmarks.compare $(ARGS)
 
 .PHONY: loadtest

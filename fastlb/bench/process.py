@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,19 +21,29 @@ def free_port() -> int:
         return port
 
 
+def free_ports(count: int) -> tuple[int, ...]:
+    """So many different loopback ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return tuple(sock.getsockname()[1] for sock in sockets)
+
+
 class Child:
-    """A program, perhaps pinned to one core, its output in a file; `stop` ends it and all its descendants."""
+    """A program, perhaps pinned to cores, its output in a file; `stop` ends it and all its descendants."""
 
     def __init__(
         self,
         argv: Sequence[str],
-        core: int | None,
+        core: int | set[int] | None,
         log: Path,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.argv = list(argv)
         self.log = log
+        cores = {core} if isinstance(core, int) else core
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 self.argv,
@@ -42,7 +53,7 @@ class Child:
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
             )
         self.pid = self._process.pid
 

@@ -9,6 +9,7 @@ import click
 
 from fastlb import __version__
 
+from .bench import bench
 from .ctl import ctl, diff, reload, upgrade
 from .names import SECONDS
 from .parameters import ALGORITHM, FIELD, LISTEN, SERVER, WORKERS
@@ -152,6 +153,7 @@ def top(ask: Ask, interval: float) -> None:
     sys.exit(terminal.run(ask.client, max(interval, 0.1)))
 
 
+main.add_command(bench)
 main.add_command(ctl)
 main.add_command(reload)
 main.add_command(upgrade)

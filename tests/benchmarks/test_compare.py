@@ -3,38 +3,152 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from benchmarks.compare.report import Ratio, markdown, ratio
-from benchmarks.compare.workloads import Sample, counted, latency
+from fastlb import parse
+from fastlb.bench import report_page
+from fastlb.bench.compare import Plan, bounded
+from fastlb.bench.load import Generator
+from fastlb.bench.own import scene_of_file
+from fastlb.bench.peers import Setup
+from fastlb.bench.peers_more import PEERS
 from fastlb.bench.process import Child, cpu_seconds, memory, tree
-from tests.helpers import ROOT, need, wait_until
+from fastlb.bench.report import Ratio, markdown, ratio
+from fastlb.bench.scene import Scene
+from fastlb.bench.workloads import WORKLOADS, Sample, percentile, request
+from fastlb.testing import Hang, Origin, by_path, respond
+from tests.helpers import ROOT, free_port, need, wait_until
 
-WRK = """Running 3s test @ http://127.0.0.1:1/small
-  Latency Distribution
-     50%  990.00us
-     75%    1.79ms
-     90%    3.67ms
-     99%    1.20s
-  76351 requests in 3.10s, 19.51MB read
-Requests/sec:  24631.58
+
+def test_generator_counts_what_it_was_answered() -> None:
+    with Origin(by_path({"/ok": respond(b"hello"), "/no": respond(b"x", status=404)})) as origin:
+        found = Generator("127.0.0.1", origin.address[1], request("/ok"), connections=3).run(0.2)
+        assert found["answers"] > 3
+        assert (found["errors"], found["refused"]) == (0, 0)
+        assert found["bytes"] == 5 * found["answers"]
+        assert sum(found["latencies"].values()) == found["answers"]
+        found = Generator("127.0.0.1", origin.address[1], request("/no"), connections=1).run(0.2)
+        assert found["refused"] == found["answers"] > 0
+    found = Generator("127.0.0.1", free_port(), request("/"), connections=2).run(0.1)
+    assert found["answers"] == 0
+    assert found["errors"] > 0
+
+
+def test_a_stall_is_felt_by_all_who_were_due() -> None:
+    """Open loop: a server that never answers makes every request that was due wait, not the one on the wire alone."""
+    with Origin([Hang()]) as origin:
+        found = Generator("127.0.0.1", origin.address[1], request("/"), connections=1, rate=200).run(0.5)
+    assert found["answers"] == 0
+    assert 90 <= sum(found["latencies"].values()) <= 101
+    assert max(found["latencies"]) >= 480_000
+    # evenly from nothing to half a second: coordinated omission would leave one entry
+    assert 0.15e6 <= percentile(found["latencies"], 0.5) <= 0.35e6
+
+
+OWN = """
+[global]
+workers = 4
+user = "nobody"
+[admin]
+listen = "127.0.0.1:1"
+[frontends.web]
+listen = [":80", ":81"]
+backend = "app"
+rate_limits = "10/s"
+  [[frontends.web.routes]]
+  path = "/api/*"
+  headers = { "X-Odd Key" = "a \\"b\\"" }
+  backend = "api"
+[backends.app]
+balance = { algorithm = "least_connections", panic_threshold = 0.3 }
+health_check = { path = "/x" }
+  [[backends.app.servers]]
+  address = "10.0.0.1:80"
+  weight = 3
+  [[backends.app.servers]]
+  address = "10.0.0.2:80"
+[backends.api]
+servers = ["10.0.0.3:1", "unix:/run/a.sock"]
 """
 
 
-def test_wrk_output_is_read() -> None:
-    assert counted(WRK) == (76351, pytest.approx(3.1))
-    assert latency(WRK, "50") == pytest.approx(990.0)
-    assert latency(WRK, "90") == pytest.approx(3670.0)
-    assert latency(WRK, "99") == pytest.approx(1.2e6)
-    assert math.isnan(latency(WRK, "12"))
-    assert counted("unable to connect") == (0, 0.0)
+def test_a_configuration_of_ones_own_becomes_a_scene() -> None:
+    scene, notes = scene_of_file(OWN, ports=(1001, 1002))
+    assert (scene.servers, scene.weights, scene.balance) == ((1001, 1002), (3, 1), "least_connections")
+    data = tomllib.loads(scene.extra)
+    assert data["frontends"]["web"]["listen"] == "127.0.0.1:@PORT@"
+    assert data["frontends"]["web"]["routes"][0]["headers"] == {"X-Odd Key": 'a "b"'}
+    addresses = {s["address"] for b in data["backends"].values() for s in b["servers"]}
+    assert addresses == {"127.0.0.1:1001", "127.0.0.1:1002"}, "nothing but stand-ins is asked"
+    assert data["global"] == {"workers": 1}
+    assert "admin" not in data
+    assert "health_check" not in data["backends"]["app"]
+    assert {n.split(": ")[-1].split()[0] for n in notes} >= {"routes", "rate_limits", "health_check"}
+    assert parse(scene.extra.replace("@PORT@", "8080").replace("@LOG@", "off").replace("X-Odd Key", "X-Odd")).backends
+    with pytest.raises(ValueError, match="no frontend 'other'"):
+        scene_of_file(OWN, "other")
+
+
+def test_every_example_can_be_measured() -> None:
+    for path in sorted((ROOT / "docs" / "examples").glob("*.toml")):
+        scene, _ = scene_of_file(path.read_text(), ports=(1001, 1002, 1003))
+        assert "@PORT@" in scene.extra, path.name
+
+
+def test_a_bound_of_minutes_is_kept() -> None:
+    plan = Plan(WORKLOADS, ("fastlb", "haproxy", "nginx"), 3.0, 5)
+    shorter = bounded(plan, 15)
+    assert plan.duration() > 15 * 60 >= shorter.duration()
+    assert shorter.workloads == plan.workloads
+    assert (bounded(plan, 0.1).rounds, bounded(plan, 0.1).seconds) == (2, 1.0)
+
+
+def test_page_and_readme_tell_what_was_measured() -> None:
+    samples = []
+    for number, factor in enumerate((1.0, 1.1, 3.0)):
+        for proxy, cpu in (("fastlb", 10.0), ("haproxy", 20.0)):
+            values = {"cpu_us": cpu, "rps": 1e6 / cpu, "rate": 0.0, "p99_us": 9.0}
+            samples.append(Sample("keepalive", proxy, number, values, latencies={100: 9, 900: 1}))
+            wide = {**values, "cpu_us": cpu * (factor if proxy == "fastlb" else 1)}
+            samples.append(Sample("close", proxy, number, wide))
+            late = {**values, "rate": 500.0}
+            samples.append(Sample("latency50%", proxy, number, late, latencies={100: 9, 900: 1}))
+    about = {"cpu": "x", "cores": "2", "kernel": "6.1-y", "fastlb": "f", "haproxy": "h"}
+    raw = {
+        "machine": about,
+        "rounds": 3,
+        "seconds": 1.0,
+        "missing": ["a <note>"],
+        "configurations": {"fastlb": {"s": "t"}},
+    }
+    table = report_page.readme_table(samples, ["fastlb", "haproxy"], raw)
+    assert "| keep-alive, 120 bytes | 10.0 | 20.0 | 0.50 ± 0.00 |" in table
+    assert "spread too wide" in next(line for line in table.splitlines() if "a connection for each request" in line)
+    page = report_page.html(samples, ["fastlb", "haproxy"], ["fastlb"], raw)
+    assert page.count("<svg") >= 4
+    assert "a &lt;note&gt;" in page
+
+
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_every_peer_gets_a_configuration(tmp_path: Path, mode: str) -> None:
+    for name, kind in PEERS.items():
+        if mode not in kind.modes:
+            continue
+        proxy = kind(Setup({0}, 0, tmp_path))
+        proxy.port, proxy.scene = 4711, Scene((5001, 5002), (3, 1), mode=mode)
+        text = proxy.configuration()
+        assert all(port in text for port in ("4711", "5001", "5002")), name
+        if name == "fastlb":
+            assert len(parse(text).backends[0].servers) == 2
+        if name in ("envoy", "caddy"):
+            json.loads(text)
 
 
 def alive(pid: int) -> bool:
@@ -86,7 +200,7 @@ def test_ratios_are_within_a_round() -> None:
 
 @pytest.mark.slow
 def test_peers_are_measured_side_by_side(tmp_path: Path) -> None:
-    for program, package in (("haproxy", "haproxy"), ("nginx", "nginx-light"), ("wrk", "wrk")):
+    for program, package in (("haproxy", "haproxy"), ("nginx", "nginx-light"), ("openssl", "openssl")):
         need(program, package)
     began = time.monotonic()
     argv = ["--proxies", "haproxy,nginx", "--rounds", "1", "--seconds", "1", "--only", "keepalive,idle"]

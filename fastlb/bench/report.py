@@ -8,7 +8,23 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.compare.workloads import IDLE, IDLE_GOAL, WORKLOADS, Sample
+from fastlb.bench.workloads import IDLE, IDLE_GOAL, WORKLOADS, Sample
+
+WIDE = 0.25  # a cell whose rounds differ by more than this share of their median gets no verdict
+
+
+def line(sample: Sample) -> str:
+    """A measurement on the terminal."""
+    v = sample.values
+    if "bytes_each" in v:
+        return f"{v['bytes_each']:8.0f} bytes each"
+    if not v:
+        return sample.errors
+    rate = f" of {v['rate']:.0f}" if v["rate"] else ""
+    return (
+        f"{v['cpu_us']:9.1f} us  {v['rps']:8.0f}/s{rate}  p50 {v['p50_us'] / 1e3:.2f} ms  "
+        f"p99 {v['p99_us'] / 1e3:.2f} ms  {sample.errors}"
+    )
 
 
 def _values(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> list[float]:
@@ -133,7 +149,8 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
 def _ratio_cell(found: Ratio | None) -> str:
     if found is None:
         return ""
-    return f"{found.median:.2f}" + (f" ± {found.spread / 2:.2f}" if found.rounds > 1 else "")
+    text = f"{found.median:.2f}" + (f" ± {found.spread / 2:.2f}" if found.rounds > 1 else "")
+    return text + (" (spread too wide)" if found.rounds > 1 and found.spread / found.median > 2 * WIDE else "")
 
 
 def _verdict(goal: float | None, to_haproxy: Ratio | None) -> str:
@@ -150,7 +167,7 @@ def _verdict(goal: float | None, to_haproxy: Ratio | None) -> str:
 def save(folder: Path, stamp: str, text: str, raw: dict[str, object], samples: Sequence[Sample]) -> Path:
     """Writes STAMP.md and STAMP.json; returns the path of the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    raw = {**raw, "samples": [dataclasses.asdict(s) for s in samples]}
+    raw = {**raw, "samples": [dataclasses.asdict(s) for s in samples]}  # raw data: nothing is left out
     (folder / f"{stamp}.json").write_text(json.dumps(raw, indent=1) + "\n")
     path = folder / f"{stamp}.md"
     path.write_text(text)
