@@ -136,8 +136,15 @@ class EngineHost:
 
         connections: of clients, at most CONNECTIONS, and how many there are. errors: the last malformed messages.
         recent: the last lines of the access log, None when it is off. watch: the same, and lines from now on go to
-        `on_lines(lines, lost)` until unwatch.
+        `on_lines(lines, lost)` until unwatch. None too where the engine cannot tell: asking must not end who works.
         """
+        try:
+            return self._answer(what, on_lines)
+        except Exception:
+            log.exception("no answer to the question %r", what)
+            return None
+
+    def _answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
         match what:
             case "connections":
                 return self.engine.connections(CONNECTIONS)

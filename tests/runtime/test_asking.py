@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from fastlb.control.region import Region
 from fastlb.runtime import asking
 from fastlb.runtime.asking import LogTail, ask_all
+from fastlb.runtime.host import EngineHost
+from tests.runtime.standin import StandIn
 
 
 class Engine:
@@ -122,3 +125,18 @@ def test_a_member_that_comes_back_is_asked_again() -> None:
         two.close()
 
     asyncio.run(main())
+
+
+def test_a_question_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(StandIn):
+        def errors(self) -> list[dict[str, Any]]:
+            raise ValueError("no idea")
+
+    async def main() -> None:
+        host = EngineHost(Region.create(False, 1), 0, Broken, max_connections=1)
+        assert host.answer("errors", lambda lines, lost: None) is None
+        assert host.answer("connections", lambda lines, lost: None) == ([], 0)
+        assert host.answer("what is this", lambda lines, lost: None) is None
+
+    asyncio.run(main())
+    assert "no answer to the question 'errors'" in caplog.text and "no idea" in caplog.text
