@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fastlb.spec_traffic import Access as Access
+from fastlb.spec_traffic import Fault as Fault
+from fastlb.spec_traffic import Split as Split
+
 
 class Mode(StrEnum):
     """What a frontend or backend speaks (HAProxy's `mode`)."""
@@ -204,8 +208,11 @@ class Route:
     sni: tuple[str, ...] = ()  # mode tcp: server names of a ClientHello, exact or '*.example.com'
     alpn: tuple[str, ...] = ()  # mode tcp: protocols, one of which the ClientHello offers
     rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
+    access: Access | None = None  # beside the frontend's
+    faults: tuple[Fault, ...] = ()
     # exactly one action
-    backend: str = ""
+    backend: str = ""  # of a split the one with the largest weight
+    split: Split | None = None
     redirect: Redirect | None = None
     respond: Respond | None = None
     # changes
@@ -252,6 +259,8 @@ class Frontend:
     redirect_https: bool = False
     hsts: Hsts | None = None
     rate_limits: tuple[RateLimit, ...] = ()
+    access: Access | None = None
+    faults: tuple[Fault, ...] = ()
     abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
     max_connections: int = 0  # a process; 0 = unlimited
     explain: tuple[str, ...] = ()  # networks whose clients get X-Fastlb-Explain, CIDR

@@ -27,7 +27,7 @@ from .structure import Finding, Structure, value_at
 from .suggest import Invalid, listed, nearest
 from .syntax import HASH_KEYS, METHODS, host_header
 
-_ACTIONS = ("backend", "redirect", "respond")
+_ACTIONS = ("backend", "split", "redirect", "respond")
 # Keys of a health check that are not for every type
 _CHECK_KEYS = {
     **dict.fromkeys(("path", "method", "host", "expect", "headers", "body", "body_regex"), ("http",)),
@@ -124,6 +124,8 @@ class _Checker:
 
     def _route(self, path: Path, route: RouteTable, frontend: FrontendTable) -> Iterator[Finding]:
         yield from self._reference((*path, "backend"), route.backend, frontend.mode)
+        for name in route.split.weights if route.split else ():
+            yield from self._reference((*path, "split", "weights", name), name, frontend.mode)
         actions = [action for action in _ACTIONS if self.wrote(path, action)]
         if not actions:
             yield Finding(path, f"a route needs an action: {listed(_ACTIONS)}", missing=True)
@@ -138,7 +140,7 @@ class _Checker:
                 yield Finding((*path, "rewrite"), "names no change of the path", warning=True)
         elif route.rewrite and route.rewrite.set and (route.rewrite.strip_prefix or route.rewrite.replace_prefix):
             yield Finding((*path, "rewrite", "set"), "wins over the prefixes, which have no effect", warning=True)
-        if actions and "backend" not in actions:
+        if actions and actions[0] not in ("backend", "split"):
             for key, used in (("rewrite", route.rewrite is not None), ("request_headers", _any(route.request_headers))):
                 if used:
                     yield Finding((*path, key), f"has no effect where the action is {actions[0]}", warning=True)
@@ -376,6 +378,10 @@ def _references(raw: object) -> Iterator[str]:
             for table in (frontend, *(routes if isinstance(routes, list) else ())):
                 if isinstance(table, dict) and isinstance(table.get("backend"), str):
                     yield table["backend"]
+                split = table.get("split") if isinstance(table, dict) else None
+                if isinstance(split, dict):
+                    weights = split.get("weights")
+                    yield from weights if isinstance(weights, dict) else split
 
 
 def _any(rules: HeaderRulesTable) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastlb import spec
 
+from .convert_traffic import access, faults, main_backend, split
 from .cpus import usable_cpus
 from .model import Config
 from .models_affinity import AffinityTable
@@ -107,6 +108,8 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         redirect_https=table.redirect_https,
         hsts=spec.Hsts(**table.hsts.model_dump()) if table.hsts else None,
         rate_limits=_rates(table.rate_limits),
+        access=access(table.access),
+        faults=faults(table.faults),
         abort_on_close=table.abort_on_close,
         max_connections=table.max_connections,
         explain=tuple(table.explain),
@@ -167,7 +170,10 @@ def _route(table: RouteTable) -> spec.Route:
         sni=tuple(table.sni),
         alpn=tuple(table.alpn),
         rate_limits=_rates(table.rate_limits),
-        backend=table.backend,
+        access=access(table.access),
+        faults=faults(table.faults),
+        backend=main_backend(table.split) if table.split else table.backend,
+        split=split(table.split),
         redirect=spec.Redirect(location=table.redirect.location, status=table.redirect.status)
         if table.redirect
         else None,

@@ -12,7 +12,16 @@ from .structure import Finding
 
 Wrote = Callable[[Path, str], bool]  # whether the user's table at a path holds a key
 
-_FRONTEND = ("redirect_https", "explain", "forwarded", "limits", "request_headers", "response_headers")
+_FRONTEND = (
+    "redirect_https",
+    "access",
+    "faults",
+    "explain",
+    "forwarded",
+    "limits",
+    "request_headers",
+    "response_headers",
+)
 _ROUTE = (
     "host", "path", "methods", "headers", "query", "redirect", "respond", "rewrite", "request_headers",
     "response_headers",

@@ -10,6 +10,7 @@ from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
 from .models_tls import Hsts, TlsTable
+from .models_traffic import Access, Faults, Split
 from .models_udp import UdpTable
 from .types import (
     Count,
@@ -67,7 +68,10 @@ class RouteTable(Table):
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")
     respond: RespondTable | None = option(None, "Action: a fixed response.")
+    split: Split | None = option(None, "Action: several backends share the requests by weight.")
     rate_limits: RateLimits = option(list, "Limits beside the frontend's, for the requests of this route alone.")
+    access: Access | None = option(None, "Networks that may send requests; beside the frontend's.")
+    faults: Faults = option(list, "Faults made on purpose.")
     rewrite: RewriteTable | None = option(None, "Change of the path before the request goes to the backend.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the request's head.")
     response_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the response's head.")
@@ -100,6 +104,8 @@ class FrontendTable(Table):
     redirect_https: bool = option(False, "Answer plain requests with a redirect to https.")
     hsts: Hsts = option(None, "Tell browsers to come by https only; true, a duration or a table.", shown=False)
     rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
+    access: Access | None = option(None, "Networks that may send requests; a list is the allowed ones.")
+    faults: Faults = option(list, "Faults made on purpose, to see how clients take them.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
     max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")
     explain: Networks = option(

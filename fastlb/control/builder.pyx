@@ -5,6 +5,7 @@ exchange that has begun keeps the objects it began with. A server that is in bot
 it its idle connections.
 """
 
+import dataclasses
 import os
 import socket
 
@@ -18,7 +19,6 @@ from fastlb.balance.base cimport ServerSet
 from fastlb.balance.circuit_breaker cimport GroupBreaker, ServerBreakers, read_rules
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
-from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.core cimport Core
 from fastlb.engine.guard cimport Guard
 from fastlb.engine.hedge cimport Hedge
@@ -40,8 +40,8 @@ from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Server, pool_clear
+from fastlb.engine.split cimport Split
 from fastlb.engine.stats cimport TIME_RESPONSE
-from fastlb.engine.stick_table cimport StickTable
 from fastlb.engine.tcp_router cimport TcpRouter
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
@@ -51,7 +51,8 @@ from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
-from fastlb.control.secrets import read_secret
+from fastlb.control.steps import make_steps
+from fastlb.control.stick_tables import make_affinity
 from fastlb.engine.connections import client_list
 
 cdef enum:
@@ -275,7 +276,7 @@ cdef class Engine:
                 selector.guard(backend.guard.servers)
         backend.key_kind, backend.key_name = hash_key(b.balance)
         if b.affinity is not None:
-            backend.affinity = self._affinity(b, assignment)
+            backend.affinity = make_affinity(self.region, self.worker, b, assignment)
         return backend
 
     cdef Guard _guard(self, b, assignment, ServerSet members):
@@ -302,15 +303,6 @@ cdef class Engine:
                 index = assignment.servers[(b.name, s.address)]
                 guard.servers.lines[slot] = self.region.server_breaker(index)
         return guard
-
-    def _affinity(self, b, assignment):
-        table = None
-        run = assignment.tables.get(b.name)
-        if run is not None:
-            table = StickTable(self.region, run.first, run.buckets, b.affinity.expire, self.worker)
-        secrets = [read_secret(text) for text in b.affinity.secrets] or [self.region.secret]
-        indices = [assignment.servers[(b.name, s.address)] for s in b.servers]
-        return Affinity(b.affinity, secrets, b.name, [str(s.address) for s in b.servers], indices, table)
 
     def _server(self, s, b):
         cdef Server server
@@ -375,7 +367,8 @@ cdef class Engine:
             front.trust = Networks(f.forwarded.trust)
         return front
 
-    def _action(self, f, route, spec, dict backends):
+    def _action(self, f, route, spec, dict backends, *, bint variant=False):
+        """`variant`: one side of a split, whose route has been through everything that comes before."""
         cdef Action action = Action()
         name = f.backend if route is None else route.backend
         b = next(b for b in spec.backends if b.name == name) if name else None
@@ -386,8 +379,8 @@ cdef class Engine:
             if route.respond is not None:
                 fixed = route.respond
                 action.respond = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, answers)
-        rates = [("frontend " + f.name, i, r) for i, r in enumerate(f.rate_limits)]
-        if route is not None:
+        rates = [] if variant else [("frontend " + f.name, i, r) for i, r in enumerate(f.rate_limits)]
+        if route is not None and not variant:
             where = f"route {f.name} {route.name or f.routes.index(route)}"
             rates += [(where, i, r) for i, r in enumerate(route.rate_limits)]
         if rates:
@@ -396,6 +389,15 @@ cdef class Engine:
                 RateRule(f"{where} {i}", r.rate, r.burst, r.key, r.ipv4_prefix, r.ipv6_prefix, r.dry_run, r.exempt)
                 for where, i, r in rates
             ], self.region, worker=self.worker)
+        if not variant:
+            action.steps = make_steps(f, route)
+        if route is not None and route.split is not None and not variant:
+            sides = []
+            for one, weight in route.split.weights:
+                side = self._action(f, dataclasses.replace(route, backend=one), spec, backends, variant=True)
+                (<Action>side).route = route_name(f, f.routes.index(route)).encode()
+                sides.append((side, weight))
+            action.split = Split(sides, route.split.key, where)
         if name:
             action.backend = backends[name]
             action.request_plan = RequestPlan(chain, forwarded_of(f), None if route is None else route.rewrite)

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastlb._core.region import LIMITS, Region
+from fastlb.control.secrets import read_secret
+from fastlb.engine.affinity import Affinity
 from fastlb.engine.stick_table import StickTable
 from fastlb.errors import Problem
 from fastlb.spec import Backend, Spec
+
+if TYPE_CHECKING:
+    from fastlb.control.slots import Assignment
 
 _Identity = tuple[str, str, str, int]
 
@@ -93,6 +99,17 @@ def _free_run(taken: Iterable[Run], buckets: int, size: int) -> Run | None:
             break
         at = run.first + run.buckets
     return Run(at, buckets) if at + buckets <= size else None
+
+
+def make_affinity(region: Region, worker: int, backend: Backend, assignment: Assignment) -> Affinity:
+    """What keeps the clients of a backend at their servers, for one worker."""
+    rules = backend.affinity
+    assert rules is not None
+    run = assignment.tables.get(backend.name)
+    table = StickTable(region, run.first, run.buckets, rules.expire, worker) if run else None
+    secrets = [read_secret(text) for text in rules.secrets] or [region.secret]
+    indices = [assignment.server(backend.name, server.address) for server in backend.servers]
+    return Affinity(rules, secrets, backend.name, [str(server.address) for server in backend.servers], indices, table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,16 @@
 # What happens to a request before a server is picked: who it is from, whether it is let in, which route it takes.
 from libc.stdint cimport int64_t, uint32_t
 from fastlb.engine.exchange cimport ClientSide, Exchange
+from fastlb.engine.step cimport Step
 from fastlb.http.identity cimport ForwardInfo
 
 # Begins an exchange and routes it; core.request describes the head at `buf`, `body_len` bytes follow it in memory.
 cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
                          bint request_done) noexcept
+# Has the exchange wait for `step`, at most `ms`; the client's leaving ends it. The step resumes or answers.
+cdef void park(Exchange e, Step step, uint32_t ms) noexcept
+# The exchange that waited goes on to the next step, and then to its backend.
+cdef void resume(Exchange e) noexcept
 # A head that cannot be used: answers `status` and closes.
 cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n, int status, const char* term,
                           const char* reason) noexcept

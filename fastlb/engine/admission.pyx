@@ -5,6 +5,7 @@ the exchange to its backend (`Exchange.assign`). Free functions: the exchange ho
 fills them in.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from fastlb.engine.buffer cimport Chunk, chunk_new
@@ -18,6 +19,7 @@ from fastlb.engine.router cimport ROUTE_REFUSED
 from fastlb.engine.rules cimport https_redirect_status, write_https_redirect
 from fastlb.engine.sticking cimport assign_sticky
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_INTERCEPTED, COUNT_PEAK, count_up
+from fastlb.engine.step cimport STEP_PASS, Step
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.http.canned cimport wants_json
@@ -101,6 +103,41 @@ cdef void find_route(Exchange e, RequestHead* h) noexcept:
         e.retry_after = verdict.retry_after_s
         e.fail(429, b"PR", b"rate limit")
         return
+    if action.steps is None or take_steps(e):
+        go_on(e, h)
+
+
+cdef bint take_steps(Exchange e) noexcept:
+    """Asks the steps that were not asked yet; false when one of them took over."""
+    cdef list steps = e.action.steps
+    cdef Step step
+    while e.step < len(steps):
+        step = <Step>steps[e.step]
+        e.step += 1
+        if step.ask(<PyObject*>e) != STEP_PASS:
+            return False
+    return True
+
+
+cdef void park(Exchange e, Step step, uint32_t ms) noexcept:
+    e.parked = step
+    e.client.wait_until(e.core.reactor.now_ms + ms)
+
+
+cdef void resume(Exchange e) noexcept:
+    e.parked = None
+    e.client.wait_until(0)
+    if not e.load_head():
+        e.fail(500, b"IR", b"saved request does not parse")
+    elif take_steps(e):
+        go_on(e, e.core.request)
+
+
+cdef void go_on(Exchange e, RequestHead* h) noexcept:
+    """Nothing stands against the request: to its backend, or answered here."""
+    cdef Action action = e.action
+    if action.split is not None:
+        e.action = action = <Action>action.split.choose(h, e.saved.data, e.client.peer())
     if action.backend is not None:
         enter_backend(e, action.backend, h)
     elif action.redirect is None and action.respond is None:

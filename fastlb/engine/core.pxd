@@ -48,6 +48,7 @@ cdef class Core:
         uint32_t clients        # open now
         uint32_t max_clients    # accepting pauses above
         uint64_t seed           # state of the worker's generator of hash fallbacks
+        uint32_t tarpitted      # exchanges that are held back before they are refused
         bint draining
         bint closed
         bint queues_waiting     # some backend has exchanges waiting

@@ -7,6 +7,7 @@ from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
 from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.server cimport Server, ServerConnection
+from fastlb.engine.step cimport Step
 from fastlb.engine.stream cimport Stream
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport Waiter
@@ -105,6 +106,8 @@ cdef class Exchange(Waiter):
         bint holding                # a server is taken: release is due
         bint queueing
         bint ended
+        Step parked                 # for whom it waits before it has a backend; None = it does not
+        uint32_t step               # steps that were asked
         bint reused                 # the attempt at hand runs on a kept-alive connection
         bint pausing                # before a further attempt; the client's deadline ends it
         bint hedge_due              # the client's deadline is when a second copy is sent
@@ -182,7 +185,7 @@ cdef class Exchange(Waiter):
     cdef void end(self) noexcept
     cdef void trim(self) noexcept
     cdef uint64_t announce(self, Server s) noexcept
-    cdef void _cut(self, const char* term, const char* reason) noexcept
+    cdef void cut(self, const char* term, const char* reason) noexcept
     cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef bint _repeatable(self) noexcept
     cdef void _stop_waiting(self) noexcept

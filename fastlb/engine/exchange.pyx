@@ -286,7 +286,7 @@ cdef class Exchange(Waiter):
             self.carry_on(other)
             return
         if self.response_started:
-            self._cut(v.term, v.reason if self.reason == NULL else self.reason)
+            self.cut(v.term, v.reason if self.reason == NULL else self.reason)
             return
         if self.client is None:
             self.end()
@@ -425,6 +425,10 @@ cdef class Exchange(Waiter):
         self.term[0] = c'C'
         self.term[1] = phase_of(self.queueing, self.response_started, self.connected_us != 0, self.request_done)
         self.leave_queue()
+        if self.parked is not None:
+            self.term[1] = c'R'
+            self.parked.left(<PyObject*>self)
+            self.parked = None
         self.reason = b"client closed the connection"
         self.up = None
         if up is not None:
@@ -435,6 +439,9 @@ cdef class Exchange(Waiter):
     cdef void client_timed_out(self) noexcept:
         """The client does not send its body, or does not read the response; or the wait in the queue was too long."""
         cdef ServerSide up = self.up
+        if self.parked is not None:
+            self.parked.due(<PyObject*>self)
+            return
         if self.queueing:
             self.leave_queue()
             self.fail(503, b"sQ", b"no server became free in time")
@@ -452,7 +459,7 @@ cdef class Exchange(Waiter):
             if up is not None:
                 up.cancel()
             self.give_back(USE_CANCELLED)
-            self._cut(b"cD", b"client stopped reading")
+            self.cut(b"cD", b"client stopped reading")
             return
         self.body_refused(408, b"client stopped sending the request body")
 
@@ -466,11 +473,11 @@ cdef class Exchange(Waiter):
         if self.queueing:
             self.leave_queue()
         if self.response_started:
-            self._cut(b"PD", reason)
+            self.cut(b"PD", reason)
             return
         self.fail(status, b"cD" if status == 408 else b"PR", reason)
 
-    cdef void _cut(self, const char* term, const char* reason) noexcept:
+    cdef void cut(self, const char* term, const char* reason) noexcept:
         """Ends in the middle of an answer, which must not pass for complete."""
         cdef ClientSide c = self.client
         memcpy(self.term, term, 2)

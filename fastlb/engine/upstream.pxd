@@ -12,6 +12,7 @@ from fastlb.engine.router cimport Router
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.rules cimport Redirect, Respond
 from fastlb.engine.server cimport Connector, Server
+from fastlb.engine.split cimport Split
 from fastlb.engine.tcp_router cimport TcpRouter
 from fastlb.engine.wait_queue cimport WaitQueue
 from fastlb.http.fields cimport HeadLimits
@@ -52,6 +53,8 @@ cdef class Action:
         RequestPlan request_plan
         ResponsePlan response_plan
         RateLimits limits           # None = unlimited
+        list steps                  # Steps to take before; None = none
+        Split split                 # which other Action is taken in the end; None = this one
         Action secure               # of requests that came over TLS; None = this one
 
 cdef class Frontend:

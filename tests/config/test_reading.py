@@ -195,6 +195,8 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         rate_limits.ipv6_prefix = 48
         rate_limits.exempt = "10.0.0.0/8"
         rate_limits.dry_run = true
+        access = { allow = "10.1.0.0/16", deny = "10.1.1.0/24", action = "drop", tarpit = "4s", tarpit_max = 5 }
+        faults = { delay = "1s" }
         redirect_https = true
         hsts = "10d"
         abort_on_close = false
@@ -213,8 +215,10 @@ trust = ["10.0.0.0/8", "::1"] }
         headers = { H = "*" }
         query = { q = "1" }
         rate_limits = ["5/s", { rate = "1/h", key = "header:A" }]
+        access = "10.2.0.0/16"
+        faults = { percent = "2%", delay = "3s", abort = 504, header = "F" }
 source = "10.1.2.3"
-        backend = "app"
+        split = { weights = { app = 3 }, key = "path" }
         rewrite = { strip_prefix = "/x", replace_prefix = ["/a", "/b"] }
         request_headers = { remove = ["I"] }
         response_headers = { remove = ["J"] }
@@ -278,6 +282,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert web.request_headers == spec.HeaderRules(("D",), (("A", "1"),), (("B", "2"), ("B", "3"), ("C", "4")))
     assert web.response_headers == spec.HeaderRules(set=(("E", "5"),))
     assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)
+    assert web.access == spec.Access(("10.1.0.0/16",), ("10.1.1.0/24",), "drop", 4.0, 5)
+    assert web.faults == (spec.Fault(delay=1.0),)
     assert (web.redirect_https, web.abort_on_close, web.max_connections) == (True, False, 9)
     assert one == spec.Route(
         name="one",
@@ -288,7 +294,10 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         query=(("q", "1"),),
         source=("10.1.2.3/32",),
         rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",))),
+        access=spec.Access(("10.2.0.0/16",)),
+        faults=(spec.Fault(0.02, 3.0, 504, "F"),),
         backend="app",
+        split=spec.Split((("app", 3),), "path"),
         rewrite=spec.PathRewrite("/x", ("/a", "/b")),
         request_headers=spec.HeaderRules(remove=("I",)),
         response_headers=spec.HeaderRules(remove=("J",)),

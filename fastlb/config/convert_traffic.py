@@ -1,0 +1,26 @@
+"""From the tables of access, splits and faults to their parts of the `Spec`."""
+
+from __future__ import annotations
+
+from fastlb import spec
+
+from .models_traffic import AccessTable, FaultTable, SplitTable
+
+
+def access(table: AccessTable | None) -> spec.Access | None:
+    if table is None:
+        return None
+    return spec.Access(tuple(table.allow), tuple(table.deny), table.action, table.tarpit, table.tarpit_max)
+
+
+def faults(tables: list[FaultTable]) -> tuple[spec.Fault, ...]:
+    return tuple(spec.Fault(t.percent, t.delay, t.abort, t.header or "") for t in tables)
+
+
+def split(table: SplitTable | None) -> spec.Split | None:
+    return spec.Split(tuple(table.weights.items()), table.key or "") if table else None
+
+
+def main_backend(table: SplitTable) -> str:
+    """The backend of a split that has the largest weight: what stands for the route where only one can be shown."""
+    return max(table.weights, key=lambda name: table.weights[name])
