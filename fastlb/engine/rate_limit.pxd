@@ -39,7 +39,8 @@ cdef class RateLimits:
         readonly list rules
         uint32_t* locks         # LOCKS words, held while a key is entered
         uint32_t owner          # worker + 1
-        object region           # keeps the table mapped; None: it is the limits' own
+        object region           # keeps the table mapped; not to be asked at the end, when the collector has cleared it
+        bint owned              # the table is the limits' own
     # Hot. True when every rule lets the request pass; a rule behind one that refuses does not count it. `v` is of the
     # rule that is closest to its limit, or of the one that refused. O(rules), one cache line each.
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,

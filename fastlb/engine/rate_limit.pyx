@@ -125,6 +125,7 @@ cdef class RateLimits:
             self.locks = shared.locks()
             self.mask = RATE_SLOTS // WAYS - 1
         else:
+            self.owned = True
             if slots < WAYS or slots & (slots - 1):
                 raise ValueError(f"slots: {slots} is not a power of two of at least {WAYS}")
             self.table = <RateSlot*>calloc(slots, sizeof(RateSlot))
@@ -134,7 +135,7 @@ cdef class RateLimits:
             self.mask = slots // WAYS - 1
 
     def __dealloc__(self):
-        if self.region is None:
+        if self.owned:
             free(self.table)
             free(self.locks)
 

@@ -310,6 +310,8 @@ def follow(site: Site, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "FASTLB_URL": ""},
+        # whoever runs the tests in the background has them ignore it, and all that they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
