@@ -12,7 +12,8 @@ cdef class StickTable:
         uint32_t* locks             # LOCKS words
         uint32_t owner              # worker + 1
         uint64_t expire_ms          # since the last use; 0 = never
-        object region               # keeps the memory; None: it is the table's own
+        object region               # keeps the memory; not to be asked at the end, when the collector has cleared it
+        bint owned                  # the memory is the table's own
 
     # Hot. The server (its index in the region) of a key, or -1. Its time begins anew. Lock-free; two cache lines.
     cdef int find(self, uint64_t key, uint64_t now_ms) noexcept

@@ -55,13 +55,14 @@ cdef class StickTable:
             self.buckets = shared.sticks(first)
             self.locks = shared.locks()
             return
+        self.owned = True
         self.buckets = <StickBucket*>calloc(buckets, sizeof(StickBucket))
         self.locks = <uint32_t*>calloc(LOCKS, sizeof(uint32_t))
         if self.buckets == NULL or self.locks == NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        if self.region is None:
+        if self.owned:
             free(self.buckets)
             free(self.locks)
 
