@@ -261,7 +261,7 @@ cdef class Engine:
         backend.retry.backoff_max_ms = milliseconds(b.retry.backoff_max)
         backend.try_ms = milliseconds(b.retry.try_timeout)
         backend.replay_bytes = b.retry.buffer
-        if b.retry.hedge or b.retry.hedge_percentile:
+        if b.mode == "http" and (b.retry.hedge or b.retry.hedge_percentile):
             backend.hedge = Hedge()
             backend.hedge.fixed_ms = milliseconds(b.retry.hedge)
             backend.hedge.share = b.retry.hedge_percentile
