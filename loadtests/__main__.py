@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from fastlb.bench.machine import machine
-from loadtests import campaign, limits, report
+from loadtests import campaign, limits, report, soak
 from loadtests.model import Scenario, Verdict
 from loadtests.peers import CHECKOUT
 from loadtests.scenarios import SCENARIOS
@@ -38,6 +38,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--address", default="127.0.0.1", help="of this machine, as workers of others reach it")
     run.add_argument("--master-port", type=int, default=5557, help="where remote workers come to (default 5557)")
     run.add_argument("--out", type=Path, default=OUT, help="folder of the reports (default build/loadtests)")
+
+    soak_parser = commands.add_parser(
+        "soak", help="steady traffic for long: memory, descriptors and counters stay flat"
+    )
+    soak_parser.add_argument("--duration", type=int, default=3600, help="seconds (default 3600)")
+    soak_parser.add_argument("--users", type=int, default=40)
+    soak_parser.add_argument("--seed", type=int, default=1)
+    soak_parser.add_argument("--processes", type=int, default=2, help="of Locust (default 2)")
+    soak_parser.add_argument("--out", type=Path, default=OUT)
 
     commands.add_parser("list", help="the scenarios and what they are about")
 
@@ -121,6 +130,10 @@ def main() -> int:
         for s in SCENARIOS.values():
             print(f"{s.name:20} {s.seconds:4} s  {s.title}\n{'':28}{s.story}")
         return 0
+    if options.command == "soak":
+        print(f"soak: {options.duration} s", flush=True)
+        how = campaign.Options(options.seed, options.processes)
+        return soak.run(options.duration, options.users, how, options.out)
     return run(options) if options.command == "run" else work(options)
 
 

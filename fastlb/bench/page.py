@@ -18,7 +18,7 @@ h3 { font-size:1rem } .dim { color:var(--dim) } .good { color:var(--good) } .bad
 table { border-collapse:collapse; margin:.8rem 0; font-variant-numeric:tabular-nums; display:block; overflow-x:auto }
 th, td { padding:.2rem .7rem; border-bottom:1px solid var(--rule); text-align:left; vertical-align:top }
 td.n, th.n { text-align:right; white-space:nowrap }
-.charts { display:grid; grid-template-columns:repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap:1rem }
+.charts { display:grid; grid-template-columns:repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap:1rem }
 svg { width:100%; height:auto; display:block } svg text { fill:var(--fg); font:11px system-ui, sans-serif }
 svg .title { font-weight:600; font-size:12px } svg .tick { fill:var(--dim); font-size:10px }
 svg .mark { font-size:9.5px; fill:var(--dim) } svg .grid { stroke:var(--rule); stroke-width:1 }

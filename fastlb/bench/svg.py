@@ -129,7 +129,13 @@ def _path(line: Line, scale: _Scale) -> str:
         pen_down = True
     dash = ' stroke-dasharray="5 3"' if line.dashed else ""
     style = f"stroke:var(--c{line.colour % PALETTE})"
-    return f'<path class="line" style="{style}"{dash} d="{"".join(steps)}"><title>{escape(line.name)}</title></path>'
+    title = f"<title>{escape(line.name)}</title>"
+    if len(line.points) <= 2:  # so few that a line is hard to see, or none at all
+        dots = [
+            f'<circle cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="3"/>' for x, y in line.points if math.isfinite(y)
+        ]
+        return f'<g style="fill:var(--c{line.colour % PALETTE})">{title}{"".join(dots)}</g>'
+    return f'<path class="line" style="{style}"{dash} d="{"".join(steps)}">{title}</path>'
 
 
 def line_chart(axes: Axes, lines: Sequence[Line], markers: Sequence[Marker] = ()) -> str:
@@ -172,7 +178,7 @@ def bar_chart(axes: Axes, bars: Sequence[Bar]) -> str:
     left, row = 150, 22
     height = TOP + row * len(bars) + 12
     most = max((b.value + b.spread for b in bars if math.isfinite(b.value)), default=1.0) or 1.0
-    room = axes.width - left - 110
+    room = axes.width - left - 160
     out = [f'<text class="title" x="4" y="16">{escape(axes.title)}</text>']
     for i, bar in enumerate(bars):
         if not math.isfinite(bar.value):
