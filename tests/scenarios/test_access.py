@@ -79,7 +79,7 @@ def test_dropping_says_nothing(gate: Balancer) -> None:
 
 
 def test_the_page_shows_what_loads() -> None:
-    for name in ("access", "canary"):
+    for name in ("access", "canary", "limits"):
         blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{name}.md").read_text(), re.DOTALL)
         assert blocks
         for block in blocks:
