@@ -150,6 +150,8 @@ def _group(tls: Tls) -> bytes:
 def _context(tls: Tls, pems: list[Pem]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = VERSIONS[tls.min_version]
+    # A ticket each time: one that is used comes with the next, and making it is a good part of a resumed handshake.
+    context.num_tickets = 1
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
     try:
         context.set_ciphers(tls.ciphers or CIPHERS)
