@@ -14,6 +14,7 @@ Wrote = Callable[[Path, str], bool]  # whether the user's table at a path holds 
 
 _FRONTEND = (
     "redirect_https",
+    "hsts",
     "access",
     "faults",
     "explain",
@@ -68,6 +69,8 @@ def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Fin
 
 def _backend(path: Path, backend: BackendTable, wrote: Wrote) -> Iterator[Finding]:
     yield from _without(path, _BACKEND, wrote)
+    if wrote(path, "tls"):
+        yield Finding((*path, "tls"), 'TLS to servers is not supported with mode = "tcp" in this version')
     balance = backend.balance
     if balance.algorithm == "consistent_hash" and balance.key and balance.key != "ip":
         yield Finding((*path, "balance", "key"), 'only "ip" is known of a session', "ip")

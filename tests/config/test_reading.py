@@ -537,3 +537,38 @@ def test_an_admin_listener_for_others_needs_a_token(listen: str) -> None:
 def test_the_token_is_in_no_repr() -> None:
     found = read(f'[admin]\nlisten = ":1"\ntoken = "{"secret" * 4}"')
     assert "secret" not in repr(found)
+
+
+def test_what_mode_tcp_refuses() -> None:
+    """Keys of requests, keys and conditions of which a session knows nothing, TLS to servers; and sni over HTTP."""
+    report = check_text(
+        """
+        [frontends.a]
+        listen = "127.0.0.1:81"
+        mode = "tcp"
+        backend = "t"
+        redirect_https = true
+        rate_limits = { rate = "1/s", key = "path" }
+        [[frontends.a.routes]]
+        path = "/x"
+        backend = "t"
+        [frontends.b]
+        listen = "127.0.0.1:82"
+        backend = "h"
+        [[frontends.b.routes]]
+        sni = "a.example"
+        backend = "h"
+        [backends.t]
+        mode = "tcp"
+        servers = "127.0.0.1:1"
+        tls = true
+        balance = { algorithm = "consistent_hash", key = "path" }
+        pool = { size = 1 }
+        [backends.h]
+        servers = "127.0.0.1:2"
+        """
+    )
+    assert {problem.key for problem in report.errors} == {
+        "frontends.a.redirect_https", "frontends.a.rate_limits.key", "frontends.a.routes[0].path",
+        "frontends.b.routes[0].sni", "backends.t.tls", "backends.t.balance.key", "backends.t.pool",
+    }  # fmt: skip
