@@ -69,8 +69,12 @@ http {{
                 setup.folder / "echo.out",
             ),
         ]
-        for child, port in zip(self._children, (self.ports[0], self.echo), strict=True):
-            child.wait_port(port)
+        try:
+            for child, port in zip(self._children, (self.ports[0], self.echo), strict=True):
+                child.wait_port(port)
+        except RuntimeError:
+            self.stop()  # nobody else could: there is no object yet
+            raise
 
     def stop(self) -> None:
         for child in self._children:
