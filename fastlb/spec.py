@@ -210,6 +210,7 @@ class Route:
     rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
     access: Access | None = None  # beside the frontend's
     faults: tuple[Fault, ...] = ()
+    priority: str = "normal"  # high | normal | low: who waits, and who is shed, when there is too much
     # exactly one action
     backend: str = ""  # of a split the one with the largest weight
     split: Split | None = None
@@ -368,6 +369,23 @@ class Outlier:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptiveConcurrency:
+    """A limit of requests of a backend at a time that follows its response times."""
+
+    initial: int = 100
+    min: int = 20
+    max: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """What becomes of requests that a circuit breaker or a limit turns away: exactly one of the two."""
+
+    respond: Respond | None = None
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """Who fails too much gets nothing for a while, then a few requests to show that it is well again.
 
@@ -491,7 +509,9 @@ class Backend:
     agent_check: AgentCheck | None = None
     tls: ServerTls | None = None  # None = plain
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
-    max_queue: int = 0  # waiting requests a worker; 0 = unlimited
+    max_queue: int = 0  # waiting requests, over all workers; 0 = unlimited
+    adaptive_concurrency: AdaptiveConcurrency | None = None
+    overload: Overload | None = None  # None: 503
     retries: int = 2  # 0-3, on different servers
     retry: Retry = field(default_factory=Retry)
     slow_start: float = 0.0  # seconds of ramp after a server came back

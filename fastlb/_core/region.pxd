@@ -111,6 +111,9 @@ cdef class Region:
     cdef inline GroupHeld* held(self, int worker, int group) noexcept nogil:
         return &self._held[<size_t>worker * MAX_GROUPS + group]
 
+    cdef inline const uint32_t* slots_in_use(self) noexcept nogil:
+        return &(<RegionHeader*>self._base).slots_high
+
     cdef inline RateSlot* rates(self) noexcept nogil:
         return self._rates
 

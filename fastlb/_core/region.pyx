@@ -264,7 +264,7 @@ cdef class Region:
         self._groups[g].retrying = 0
         self._groups[g].retries_refused = 0
         self._groups[g].requests = 0
-        self._groups[g].queued = 0
+        self._groups[g].queued = self._groups[g].limit = 0
         if header.groups_high <= <uint32_t>g:
             header.groups_high = g + 1
         else:

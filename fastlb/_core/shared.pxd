@@ -64,9 +64,12 @@ ctypedef struct GroupLine:
     uint64_t retries_refused    # W: attempts not made because the budget was spent
     uint32_t requests           # W: let in and not ended, all workers; counted only where there is a limit
     uint32_t queued             # W: waiting for a free server, all workers
-    uint64_t spare[4]
+    uint32_t limit              # S: of `requests`, as the adaptive limit has it; 0 = none
+    uint32_t spare0
+    uint64_t spare[3]
 
-# What one worker counted of the two.
+# What one worker counted of the two, and since when its oldest waits.
 ctypedef struct GroupHeld:
     uint32_t requests
     uint32_t queued
+    uint64_t oldest_ms          # 0 = nobody waits

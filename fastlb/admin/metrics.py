@@ -20,6 +20,7 @@ from fastlb.admin.metrics_haproxy import codes, counter, one_of
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
 from fastlb.control import counters as c
+from fastlb.control import group_limits
 from fastlb.control.breakers import STATES as BREAKER_STATES
 from fastlb.control.breakers import breaker_status
 from fastlb.control.region import MAINT, Region
@@ -118,6 +119,8 @@ def backend_families(region: Region) -> list[AnyFamily[BackendRow]]:
                values=lambda row: one_of(BREAKER_STATES, breaker_status(region, "group", row.index).state)),
         Family(f"{p}_circuit_breaker_opened_total", "counter", "Times that it opened.",
                lambda row: breaker_status(region, "group", row.index).opened),
+        Family(f"{p}_concurrency_limit", "gauge", "Requests at once that the adaptive limit allows; else no sample.",
+               lambda row: group_limits.limit(region, row.index) or None),
         Family(f"{p}_refused_requests_total", "counter", "Requests that it, or the limit of concurrency, turned away.",
                lambda row: breaker_status(region, "group", row.index).refused),
         Family(f"{p}_requests_in_flight", "gauge", "Requests in flight or waiting now.", counter(c.CURRENT)),

@@ -122,7 +122,7 @@ def _server_limits(backend: Backend) -> str:
     if own:
         parts.append(f"{counted(own, 'server')} with a limit of {'its' if own == 1 else 'their'} own")
     if backend.max_queue:
-        parts.append(f"{backend.max_queue} waiting a worker")
+        parts.append(f"{backend.max_queue} waiting")
     return ", ".join(parts)
 
 

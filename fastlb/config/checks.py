@@ -13,7 +13,7 @@ from fastlb.spec import Address
 
 from .certificates import certificates
 from .checks_affinity import affinity_checks
-from .checks_resilience import circuit_breaker
+from .checks_resilience import circuit_breaker, overload, overload_rings
 from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
 from .layer4 import layer4
@@ -178,6 +178,9 @@ class _Checker:
             yield from _outlier((*path, "outlier"), backend)
             yield from affinity_checks((*path, "affinity"), backend, self.wrote)
             yield from circuit_breaker((*path, "circuit_breaker"), backend)
+            yield from overload(path, name, backend, self._backend_names)
+            if backend.overload is not None:
+                self._used.add(backend.overload.backend)
             if not backend.retries and self.wrote(path, "retry"):
                 yield Finding((*path, "retry"), "has no effect with retries = 0", warning=True)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
@@ -185,6 +188,7 @@ class _Checker:
                 yield Finding(
                     (*path, "max_queue"), "has no effect without max_connections: nothing waits", warning=True
                 )
+        yield from overload_rings(self._config.backends)
         # After the frontends, which mark what they use
         for name in self._backend_names:
             if name not in self._used and self._config.frontends:

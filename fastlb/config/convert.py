@@ -16,7 +16,7 @@ from .models_backends import BackendTable, HealthCheckTable, ServerTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimitTable
-from .models_rules import HeaderRulesTable
+from .models_rules import HeaderRulesTable, RespondTable
 from .models_tls import TlsTable
 
 # Keys that tell that a check is meant to be of HTTP, though its type is not said
@@ -177,14 +177,8 @@ def _route(table: RouteTable) -> spec.Route:
         redirect=spec.Redirect(location=table.redirect.location, status=table.redirect.status)
         if table.redirect
         else None,
-        respond=spec.Respond(
-            status=table.respond.status,
-            body=table.respond.body,
-            content_type=table.respond.content_type,
-            headers=tuple(table.respond.headers.items()),
-        )
-        if table.respond
-        else None,
+        respond=_respond(table.respond),
+        priority=table.priority,
         rewrite=spec.PathRewrite(
             strip_prefix=table.rewrite.strip_prefix,
             replace_prefix=table.rewrite.replace_prefix,
@@ -194,6 +188,17 @@ def _route(table: RouteTable) -> spec.Route:
         else None,
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
+    )
+
+
+def _respond(table: RespondTable | None) -> spec.Respond | None:
+    if table is None:
+        return None
+    return spec.Respond(
+        status=table.status,
+        body=table.body,
+        content_type=table.content_type,
+        headers=tuple(table.headers.items()),
     )
 
 
@@ -235,6 +240,12 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         tls=spec.ServerTls(**table.tls.model_dump()) if table.tls else None,
         max_connections=table.max_connections,
         max_queue=table.max_queue,
+        adaptive_concurrency=spec.AdaptiveConcurrency(**table.adaptive_concurrency.model_dump())
+        if table.adaptive_concurrency
+        else None,
+        overload=spec.Overload(respond=_respond(table.overload.respond), backend=table.overload.backend)
+        if table.overload
+        else None,
         retries=table.retries,
         retry=spec.Retry(
             on=tuple(one for one in table.retry.on if isinstance(one, str)),

@@ -12,7 +12,7 @@ from . import units
 from .models_affinity import Affinity
 from .models_frontends import Mode
 from .models_global import TimeoutsTable
-from .models_resilience import CircuitBreaker, switch
+from .models_resilience import AdaptiveConcurrency, CircuitBreaker, OverloadTable, switch
 from .models_rules import HeaderRulesTable
 from .models_tls import ServerTls
 from .suggest import ALGORITHM_ALIASES
@@ -285,7 +285,11 @@ class BackendTable(Table):
     )
     tls: ServerTls = option(None, "Speak TLS to the servers; true, or a table.", shown=False)
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
-    max_queue: Count = option(0, "Requests that may wait, a worker. 0 = unlimited.")
+    max_queue: Count = option(0, "Requests that may wait, over all workers. 0 = unlimited.")
+    adaptive_concurrency: AdaptiveConcurrency = option(
+        None, "A limit of requests at a time that follows the response times; true, or a table.", shown=False
+    )
+    overload: OverloadTable | None = option(None, "What requests get that are turned away; none = 503.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)
     retry: RetryTable = option(RetryTable, "After what, and how many at a time.")
     slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")

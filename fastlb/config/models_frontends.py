@@ -65,6 +65,9 @@ class RouteTable(Table):
     source: Networks = option(list, "Networks that the client may be in.")
     sni: Hosts = option(list, "Mode tcp: server names that a ClientHello may ask for, as for `host`.")
     alpn: Protocols = option(list, "Mode tcp: protocols, one of which a ClientHello must offer.")
+    priority: Annotated[str, *choice("high", "normal", "low")] = option(
+        "normal", "Who goes first in a queue, and who is turned away last, when there is too much."
+    )
     backend: str = option("", "Action: the backend that gets the request.")
     redirect: Redirect | None = option(None, "Action: send the client to another URL.")
     respond: RespondTable | None = option(None, "Action: a fixed response.")

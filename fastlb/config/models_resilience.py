@@ -9,9 +9,11 @@ from pydantic import BeforeValidator
 from fastlb import spec
 
 from . import units
+from .models_rules import RespondTable
 from .types import Count, Duration, Share, Table, choice, one_or_many, option
 
 _BREAKER = spec.CircuitBreaker()
+_ADAPTIVE = spec.AdaptiveConcurrency()
 MOST_TRIALS = 4095
 
 
@@ -63,3 +65,23 @@ class CircuitBreakerTable(Table):
 CircuitBreaker = Annotated[
     CircuitBreakerTable | None, BeforeValidator(switch, json_schema_input_type=bool | CircuitBreakerTable)
 ]
+
+
+class AdaptiveConcurrencyTable(Table):
+    """A limit of requests at a time that follows the response times of the backend."""
+
+    initial: int = option(_ADAPTIVE.initial, "Limit at the start.", ge=1, le=1_000_000)
+    min: int = option(_ADAPTIVE.min, "It never falls below this.", ge=1, le=1_000_000)
+    max: int = option(_ADAPTIVE.max, "It never rises above this.", ge=1, le=1_000_000)
+
+
+AdaptiveConcurrency = Annotated[
+    AdaptiveConcurrencyTable | None, BeforeValidator(switch, json_schema_input_type=bool | AdaptiveConcurrencyTable)
+]
+
+
+class OverloadTable(Table):
+    """What requests get that a circuit breaker or a limit of requests turns away."""
+
+    respond: RespondTable | None = option(None, "This answer.")
+    backend: str = option("", "Whatever this backend answers.")

@@ -14,13 +14,12 @@ from fastlb.control.tls import server_tls, tls_listeners
 
 from libc.stdint cimport uint32_t
 from fastlb._core.histogram cimport BUCKETS
-from fastlb._core.region cimport COUNTERS, Region
+from fastlb._core.region cimport COUNTERS, MAX_GROUPS, Region
 from fastlb.balance.base cimport ServerSet
-from fastlb.balance.circuit_breaker cimport GroupBreaker, ServerBreakers, read_rules
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
-from fastlb.engine.guard cimport Guard
+from fastlb.control.guards cimport make_guard
 from fastlb.engine.hedge cimport Hedge
 from fastlb.engine.error_log cimport ErrorLog
 from fastlb.engine.client_connection cimport clients_drain, clients_retire
@@ -47,6 +46,7 @@ from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
 from fastlb.engine.udp_port cimport UdpIo, UdpPort
 from fastlb.engine.upstream cimport Action, Backend, Frontend
+from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
@@ -59,6 +59,7 @@ cdef enum:
     NO_LIMIT = 0x7fffffff
     RETIRE_MS = 5000            # idle connections of a frontend whose mode has changed
 
+PRIORITIES = {"high": PRIORITY_HIGH, "normal": PRIORITY_NORMAL, "low": PRIORITY_LOW}
 CLOSE_LOG = 0.2                 # seconds that a log target which a reload replaced may take to the end
 
 _KEY_KINDS = {
@@ -136,6 +137,9 @@ cdef class Engine:
         servers = {}
         for b in spec.backends:
             backends[b.name] = self._backend(b, assignment, servers)
+        for b in spec.backends:
+            if b.overload is not None and b.overload.backend:
+                (<Backend>backends[b.name]).fallback = backends[b.overload.backend]
         frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
         contexts = {}
         for f, index, _, tls in tls_listeners(spec):
@@ -269,40 +273,24 @@ cdef class Engine:
         backend.retry.line = self.region.group(group)
         backend.retry.counters = backend.counters
         backend.retry.owner = self.region
-        backend.max_queue = b.max_queue
-        if b.circuit_breaker is not None:
-            backend.guard = self._guard(b, assignment, members)
+        backend.queue.limit = b.max_queue
+        backend.queue.owner = self.region
+        backend.queue.line = self.region.group(group)
+        backend.queue.rows = self.region.held(0, group)
+        backend.queue.held = self.region.held(self.worker, group)
+        backend.queue.stride = MAX_GROUPS
+        backend.queue.workers = self.region.slots_in_use()
+        if b.overload is not None and b.overload.respond is not None:
+            fixed = b.overload.respond
+            backend.overload = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, ())
+        if b.circuit_breaker is not None or b.adaptive_concurrency is not None:
+            backend.guard = make_guard(b, assignment, members, self.region, self.worker)
             if backend.guard.servers is not None:
                 selector.guard(backend.guard.servers)
         backend.key_kind, backend.key_name = hash_key(b.balance)
         if b.affinity is not None:
             backend.affinity = make_affinity(self.region, self.worker, b, assignment)
         return backend
-
-    cdef Guard _guard(self, b, assignment, ServerSet members):
-        cdef Guard guard = Guard()
-        cdef int group = assignment.backends[b.name]
-        cdef int slot, index
-        rules = b.circuit_breaker
-        judges = bool(rules.errors or rules.slow)
-        guard.owner = self.region
-        guard.line = self.region.group(group)
-        guard.held = self.region.held(self.worker, group)
-        guard.refused = &self.region.group_breaker(group).refused
-        guard.concurrency = rules.concurrency
-        if judges and "backend" in rules.scope:
-            guard.breaker = GroupBreaker()
-            guard.breaker.owner = self.region
-            guard.breaker.line = self.region.group_breaker(group)
-            read_rules(&guard.breaker.rules, rules)
-        if judges and "server" in rules.scope:
-            guard.servers = ServerBreakers(members)
-            guard.servers.owner = self.region
-            read_rules(&guard.servers.rules, rules)
-            for slot, s in enumerate(b.servers):
-                index = assignment.servers[(b.name, s.address)]
-                guard.servers.lines[slot] = self.region.server_breaker(index)
-        return guard
 
     def _server(self, s, b):
         cdef Server server
@@ -400,6 +388,7 @@ cdef class Engine:
             action.split = Split(sides, route.split.key, where)
         if name:
             action.backend = backends[name]
+            action.priority = PRIORITIES[route.priority] if route is not None else PRIORITY_NORMAL
             action.request_plan = RequestPlan(chain, forwarded_of(f), None if route is None else route.rewrite)
             action.response_plan = ResponsePlan(answers)
         return action

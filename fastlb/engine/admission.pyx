@@ -97,6 +97,7 @@ cdef void find_route(Exchange e, RequestHead* h) noexcept:
     if action.secure is not None and e.https:
         action = action.secure
     e.action = action
+    e.priority = action.priority
     if action.limits is not None and not action.limits.admit(h, e.saved.data, e.client.peer(), e.core.reactor.now_us,
                                                              &verdict):
         front.counters[COUNT_DENIED] += 1
@@ -157,8 +158,10 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
     e.backend = b
     count_up(b.counters, COUNT_CURRENT, COUNT_PEAK)
     if b.guard is not None:
-        refusal = b.guard.enter(e.core.reactor.now_ms, &e.entry)
+        refusal = b.guard.enter(e.core.reactor.now_ms, e.priority, &e.entry)
         if refusal != NULL:
+            if turned_away(e, b, h):
+                return
             e.retry_after = b.guard.retry_after(e.core.reactor.now_ms)
             e.fail(503, b"PC", refusal)
             return
@@ -171,6 +174,30 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
         e.assign()
     else:
         assign_sticky(e, h)
+
+
+cdef bint turned_away(Exchange e, Backend b, RequestHead* h) noexcept:
+    """What the guard of a backend does not let in: another backend takes it, or it gets an answer of its own. True when
+    that was done."""
+    cdef Core core = e.core
+    cdef ForwardInfo info
+    cdef ssize_t n
+    cdef bint close = not e.keep_alive or not e.request_done or e.leaving()
+    if b.fallback is not None:
+        b.counters[COUNT_CURRENT] -= 1
+        enter_backend(e, b.fallback, h)
+        return True
+    if b.overload is None:
+        return False
+    fill_info(e, &info)
+    n = b.overload.write(core.obuf, HEAD_OUT, e.saved.data, core.request, &info, close, e.method == METHOD_HEAD)
+    if n < 0:
+        return False
+    e.status = b.overload.status
+    e.reason = b"too many requests: answered in place of the backend"
+    memcpy(e.term, b"PC", 2)
+    e.answer(<size_t>n, close)
+    return True
 
 
 cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n, int status, const char* term,

@@ -97,6 +97,9 @@ cdef class Exchange(Waiter):
         cdef int slot
         if self.assigned_us == 0 and not self.queueing:
             b.counters[COUNT_SELECTED] += 1
+        if b.queue.count and self.ntried == 0 and b.queue.ahead(self.priority):
+            self.queue_up()             # nobody overtakes who waits
+            return
         slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
         if slot >= 0:
             self.attach(slot)
@@ -209,14 +212,18 @@ cdef class Exchange(Waiter):
     cdef void queue_up(self) noexcept:
         cdef Backend b = self.backend
         cdef ClientSide c = self.client
+        cdef PyObject* lower
         if self.queueing:
             return
-        if b.max_queue and b.queue.count >= b.max_queue:
-            self.fail(503, b"SQ", b"queue is full")
-            return
+        if not b.queue.enter(self, self.core.reactor.now_ms):
+            lower = b.queue.lowest(self.priority)
+            if lower != NULL:
+                (<Exchange>lower).fail(503, b"SQ", b"queue is full, and others go first")
+            if lower == NULL or not b.queue.enter(self, self.core.reactor.now_ms):
+                self.fail(503, b"SQ", b"queue is full")
+                return
         self.queueing = True
-        self.queue_ahead = b.queue.count
-        b.queue.push(self)
+        self.queue_ahead = b.queue.count - 1
         if b not in self.core.waiting:
             self.core.waiting.append(b)
         count_up(b.counters, COUNT_QUEUED, COUNT_QUEUE_PEAK)
@@ -542,7 +549,7 @@ cdef class Exchange(Waiter):
         self.server.counters[COUNT_CURRENT] -= 1
         if b.guard is not None:
             self.judge(use, <uint32_t>latency)
-        if b.queue.first != NULL:
+        if b.queue.count:
             self.core.defer_queues()
 
     cdef void judge(self, int use, uint32_t latency_us) noexcept:

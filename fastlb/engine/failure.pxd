@@ -13,6 +13,7 @@ cdef enum:
     FAIL_HEAD_TOO_LARGE = 10    # the request head does not fit after rewriting
     FAIL_HEAD_REFUSED = 11      # rewriting refused it
     FAIL_RESPONSE_TOO_LARGE = 13    # the head of the answer does not fit after rewriting
+    FAIL_CUT_HEAD = 14          # the answer broke off before its head was complete, and nothing had come before
     FAIL_STATUS = 12            # answered a status that is tried again; the answer is thrown away
 
 cdef enum:

@@ -29,6 +29,8 @@ cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil:
         return made(502, b"PD" if response_started else b"PH", b"malformed response", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_TRUNCATED:
         return made(502, b"SD" if response_started else b"SH", b"server broke the response off", AGAIN_NEVER, True)
+    if failure == FAIL_CUT_HEAD:
+        return made(502, b"SH", b"server broke the response off", AGAIN_IDEMPOTENT, True)
     if failure == FAIL_STALLED:
         return made(502, b"sD", b"server stopped sending the response", AGAIN_NEVER, True)
     if failure == FAIL_STATUS:

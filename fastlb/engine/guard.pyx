@@ -6,36 +6,52 @@ many. What a worker counted is in its own record too, which is subtracted should
 
 from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_sub32_floor
 from fastlb.balance.circuit_breaker cimport PERMIT_FREE, PERMIT_NONE
+from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW
 
 
 cdef class Guard:
     """One backend's. Made by fastlb.control.builder where the configuration has something to guard."""
 
-    cdef const char* enter(self, uint64_t now_ms, uint32_t* entry) noexcept:
+    cdef const char* enter(self, uint64_t now_ms, int priority, uint32_t* entry) noexcept:
         cdef uint32_t permit = PERMIT_FREE
-        if self.concurrency:
+        cdef uint32_t allowed
+        if self.counts:
+            allowed = self._allowed(priority)
             fl_store32(&self.held.requests, self.held.requests + 1)
-            if fl_add32(&self.line.requests, 1) >= self.concurrency:
+            if fl_add32(&self.line.requests, 1) >= allowed and allowed:
                 self._uncount()
                 fl_add64(self.refused, 1)
                 return b"too many requests at once"
         if self.breaker is not None:
             permit = self.breaker.admit(now_ms)
             if permit == PERMIT_NONE:
-                if self.concurrency:
+                if self.counts:
                     self._uncount()
                 return b"circuit breaker is open"
         entry[0] = permit
         return NULL
 
     cdef void leave(self, uint32_t entry, bint told, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept:
-        if self.concurrency:
+        if self.counts:
             self._uncount()
         if self.breaker is not None:
             if told:
                 self.breaker.ended(entry, failed, latency_us, now_ms)
             else:
                 self.breaker.returned(entry)
+
+    cdef uint32_t _allowed(self, int priority) noexcept:
+        """Requests at once for this class; 0 = unlimited. The lowest is shed at three quarters; the highest may have an
+        eighth more than the adaptive limit, which is an estimate."""
+        cdef uint32_t hard = self.concurrency
+        cdef uint32_t soft = fl_load32(&self.line.limit) if self.adaptive else 0
+        if soft and priority == PRIORITY_HIGH:
+            soft += (soft >> 3) + 1
+        if soft == 0 or (hard and hard < soft):
+            soft = hard
+        if priority == PRIORITY_LOW and soft > 3:
+            soft -= soft >> 2
+        return soft
 
     cdef void _uncount(self) noexcept:
         fl_sub32_floor(&self.line.requests, 1)

@@ -17,7 +17,8 @@ from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport SENT_UNFIT, ClientSide
 from fastlb.engine.failure cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE, FAIL_MALFORMED,
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_CUT_HEAD, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE,
+    FAIL_MALFORMED,
     FAIL_RESOURCES, FAIL_RESPONSE_TOO_LARGE, FAIL_STALE, FAIL_STALLED, FAIL_STATUS, FAIL_TIMEOUT, FAIL_TRUNCATED)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport (
@@ -30,7 +31,8 @@ from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
 from fastlb.http.fields cimport (
-    FIELD_KEEP_ALIVE, Field, FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits, MAX_FIELDS, PARSE_ERROR,
+    FIELD_KEEP_ALIVE, Field, FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, HeadLimits,
+    MAX_FIELDS, PARSE_ERROR,
     reason_text)
 from fastlb.http.response_head cimport parse_response_head, response_head_reset, response_head_size
 from fastlb.http.identity cimport ForwardInfo
@@ -497,8 +499,10 @@ cdef class H1Upstream(ServerSide):
         elif self.head_done and self.framing == FRAMING_EOF and orderly:
             self.keep = False
             self.finish(True)
-        else:
+        elif self.head_done or self.interims:
             self.drop(FAIL_TRUNCATED)
+        else:
+            self.drop(FAIL_CUT_HEAD)
 
     # --- leaving
 

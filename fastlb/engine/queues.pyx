@@ -16,8 +16,10 @@ cdef enum:
 cdef void serve_queue(Backend b) noexcept:
     cdef Exchange e
     cdef int slot
-    while b.queue.first != NULL:
-        e = <Exchange>b.queue.first
+    while b.queue.count:
+        if b.queue.yields():
+            return                      # the next free server is another worker's
+        e = <Exchange>b.queue.head()
         slot = b.selector.select(e.key, e.has_key, e.tried, e.ntried, e.core.reactor.now_ms)
         if slot == PICK_FULL:
             return
@@ -43,7 +45,7 @@ cdef class QueueSweeper(EventHandler):
         self.core.waiting = []
         for b in waiting:
             serve_queue(b)
-            if b.queue.first != NULL and b not in self.core.waiting:
+            if b.queue.count and b not in self.core.waiting:
                 self.core.waiting.append(b)
         return len(self.core.waiting) > 0
 

@@ -9,7 +9,8 @@ no connection, a kept-alive one that was closed - a further attempt adds no load
 from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_sub32_floor
 from fastlb.balance.base cimport was_tried
 from fastlb.engine.failure cimport (
-    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_STALE, FAIL_STATUS, FAIL_TIMEOUT)
+    FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_MALFORMED, FAIL_STALE, FAIL_STATUS, FAIL_TIMEOUT,
+    FAIL_CUT_HEAD)
 from fastlb.engine.stats cimport COUNT_RETRYING, private_counters
 from fastlb.http.fields cimport FIELD_RETRY_AFTER, Field
 
@@ -45,7 +46,7 @@ cdef class RetryPolicy:
     cdef bint covers(self, int failure) noexcept:
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
             return self.kinds & RETRY_CONNECT != 0
-        if failure == FAIL_STALE or failure == FAIL_CLOSED:
+        if failure == FAIL_STALE or failure == FAIL_CLOSED or failure == FAIL_CUT_HEAD:
             return self.kinds & RETRY_CLOSED != 0
         if failure == FAIL_TIMEOUT:
             return self.kinds & RETRY_TIMEOUT != 0

@@ -35,7 +35,8 @@ cdef class Backend:
         uint32_t replay_bytes       # a request longer than this, body included, is not sent twice
         Hedge hedge                 # None = no second copies
         Guard guard                 # None = nothing turns requests away
-        uint32_t max_queue
+        Respond overload            # answers what the guard turns away; None = 503
+        Backend fallback            # takes it instead; None = nobody
         uint8_t key_kind            # KEY_* of request_key.pxd
         bytes key_name              # lower case, of a header, cookie or query parameter
         bint source_hash            # ip_hash reads the address its own way
@@ -46,6 +47,7 @@ cdef class Backend:
 # What a matched route does: exactly one of backend, redirect, respond is set (all None: 404).
 cdef class Action:
     cdef:
+        uint8_t priority            # Priority of its requests
         bytes route                 # its name, else its place from 1; 'default' where none matched
         Backend backend
         Redirect redirect

@@ -20,6 +20,7 @@ from fastlb.control.slots import Assignment, ServerId, Slots
 from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
 from fastlb.errors import ConfigError, FastlbError, Problem
+from fastlb.health.adaptive import Adaptive
 from fastlb.health.breakers import Breakers
 from fastlb.health.monitor import Monitor
 from fastlb.health.outlier import Detector
@@ -84,6 +85,7 @@ class Service:
         ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
+        self.adaptive = Adaptive(self.region)
         self.breakers = Breakers(self.region, self.events, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self.lock = asyncio.Lock()  # held while the spec is being replaced
@@ -148,6 +150,8 @@ class Service:
         self.outliers.apply(self.spec, self.assignment)
         self.breakers.start()
         self.breakers.apply(self.spec, self.assignment)
+        self.adaptive.start()
+        self.adaptive.apply(self.spec, self.assignment)
         self.tls.start(crew)
 
         async def readdress(found: Mapping[str, Answer]) -> None:
@@ -242,6 +246,7 @@ class Service:
         self.monitor.apply(spec, assignment)
         self.outliers.apply(spec, assignment)
         self.breakers.apply(spec, assignment)
+        self.adaptive.apply(spec, assignment)
         return errors
 
     async def _settle(self, crew: Crew) -> None:
@@ -280,6 +285,7 @@ class Service:
         await self.tls.stop()
         self.outliers.close()
         self.breakers.close()
+        self.adaptive.close()
         await self.monitor.close()
 
     async def close(self) -> None:

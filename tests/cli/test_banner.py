@@ -95,7 +95,7 @@ def test_what_differs_is_told_apart() -> None:
         "                 void: head 16KB, 100 fields, URI 8KB, body 1MB",
         "connections      480 at a time (1024 open files), of which void 10",
         "server limits    app: 1 server with a limit of its own",
-        "                 api: 5 at a time a server, 6 waiting a worker",
+        "                 api: 5 at a time a server, 6 waiting",
         "health checks    app: off",
         "                 api: on",
         "passive checks   app: 5 failures in a row, success rate, latency x3: out for 10s to 5m, at most 50% of all",

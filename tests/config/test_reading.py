@@ -214,6 +214,7 @@ trust = ["10.0.0.0/8", "::1"] }
         methods = "GET"
         headers = { H = "*" }
         query = { q = "1" }
+        priority = "low"
         rate_limits = ["5/s", { rate = "1/h", key = "header:A" }]
         access = "10.2.0.0/16"
         faults = { percent = "2%", delay = "3s", abort = 504, header = "F" }
@@ -240,6 +241,8 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down", send_
         agent_check = { port = 7, address = "::3", send = "hi", interval = "3s", timeout = "4s" }
         max_connections = 3
         max_queue = 4
+        adaptive_concurrency = { initial = 11, min = 2, max = 12 }
+        overload.respond.status = 503
         retries = 1
         slow_start = "5s"
         send_proxy = "v2"
@@ -292,6 +295,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         methods=("GET",),
         headers=(("H", "*"),),
         query=(("q", "1"),),
+        priority="low",
         source=("10.1.2.3/32",),
         rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",))),
         access=spec.Access(("10.2.0.0/16",)),
@@ -332,6 +336,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         agent_check=spec.AgentCheck(7, "::3", "hi", 3.0, 4.0),
         max_connections=3,
         max_queue=4,
+        adaptive_concurrency=spec.AdaptiveConcurrency(11, 2, 12),
+        overload=spec.Overload(respond=spec.Respond(503)),
         retries=1,
         slow_start=5.0,
         proxy_tlvs=("unique_id", "crc32c"),
