@@ -19,27 +19,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.compare.peers import Fastlb, HAProxy, Origin, Proxy, Setup, find
+from fastlb.bench.origin import Origin
+from fastlb.bench.peers import Fastlb, HAProxy, Proxy, Setup, find
 from fastlb.bench.process import cpu_seconds, memory, tree
+from fastlb.bench.scene import Scene
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDLE = 1000  # connections
 GOALS = {"keepalive": 0.85, "full": 1.0, "resumed": 1.0, "idle": 1.1}
-
-
-class SecureHAProxy(HAProxy):
-    def configuration(self) -> str:
-        pem = self.setup.folder / "site.pem"
-        plain, secure = f"bind 127.0.0.1:{self.port}\n", f"bind 127.0.0.1:{self.port} ssl crt {pem} alpn http/1.1\n"
-        return super().configuration().replace(plain, secure)
-
-
-class SecureFastlb(Fastlb):
-    def configuration(self) -> str:
-        plain = f'listen = ["127.0.0.1:{self.port}"]'
-        tls = f'{{ cert = "{self.setup.folder / "site.pem"}" }}'
-        secure = f'listen = {{ address = "127.0.0.1:{self.port}", tls = {tls} }}'
-        return super().configuration().replace(plain, secure)
 
 
 def certificate(folder: Path) -> None:
@@ -126,10 +113,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        setup = Setup(proxy_core=0, load_core=1, folder=Path(name), log=False)
+        setup = Setup(proxy_cores={0}, load_core=1, folder=Path(name))
         certificate(setup.folder)
         origin = Origin(setup)
-        proxies: list[Proxy] = [SecureHAProxy(setup), SecureFastlb(setup, "fastlb", ROOT)]
+        scene = Scene(tuple(origin.ports), log=False, tls=setup.folder / "site.pem")
+        proxies: list[Proxy] = [HAProxy(setup), Fastlb(setup, "fastlb", ROOT)]
         cells: dict[str, Callable[[Proxy], float]] = {
             "keepalive": lambda p: spent(p, lambda: requests(p, options.seconds)),
             "full": lambda p: spent(p, lambda: handshakes(p, options.seconds, "-new")),
@@ -140,7 +128,7 @@ def main() -> None:
         try:
             for _ in range(options.rounds):
                 for proxy in proxies:
-                    proxy.start()
+                    proxy.start(scene)
                     try:
                         warm(proxy)
                         for cell, measure in cells.items():

@@ -19,6 +19,7 @@ from fastlb.control.events import Events
 from fastlb.control.tickets import TicketKeys
 from fastlb.control.tls import loaded, tls_listeners, watched
 from fastlb.control.tls_client import loaded_client
+from fastlb.engine.libssl import problem as libssl_problem
 from fastlb.errors import ConfigError
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.watch import marks_of, watch
@@ -78,6 +79,8 @@ class TlsKeeper:
     def start(self, crew: Crew) -> None:
         """Begins to watch."""
         loop = asyncio.get_running_loop()
+        if self.served() and (why := libssl_problem()):
+            log.warning("TLS runs without libssl's own calls (%s): each worker has session tickets of its own", why)
         known = marks_of(self._files())
         self._tasks = [
             loop.create_task(watch(self._files, lambda: self._soon(crew), known)),
