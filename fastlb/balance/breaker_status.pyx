@@ -1,4 +1,4 @@
-"""Circuit breakers in the shared region, for those who watch them: what they say, and what they do without a request."""
+"""Circuit breakers in the shared region, for those who watch them: what they say, and do without a request."""
 
 import time
 from typing import NamedTuple

@@ -145,10 +145,10 @@ cdef uint32_t take_trial(BreakerLine* b, const BreakerRules* r, uint64_t word, u
 
 cdef uint32_t breaker_admit(BreakerLine* b, const BreakerRules* r, uint64_t now_ms) noexcept nogil:
     cdef uint64_t word = fl_load64(&b.word)
-    cdef int i
+    cdef int _i
     if breaker_state(word) == BREAKER_CLOSED:
         return PERMIT_FREE
-    for i in range(2):
+    for _i in range(2):
         if breaker_until(word) and now_ms >= breaker_until(word):
             breaker_tick(b, r, now_ms)
             word = fl_load64(&b.word)

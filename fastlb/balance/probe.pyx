@@ -8,7 +8,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from fastlb._core.atomics cimport fl_add32, fl_load32, fl_load64, fl_store32
 from fastlb._core.shared cimport (
-    SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupLine, ServerLine)
+    SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupLine,
+    ServerLine)
 from fastlb.balance.base cimport FULL_RAMP, ServerSet, reclaim
 from fastlb.balance.circuit_breaker cimport (
     PERMIT_NONE, PERMIT_TRIAL, GroupBreaker, ServerBreakers, breaker_state, breaker_tick, breaker_until, read_rules)

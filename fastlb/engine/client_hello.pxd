@@ -12,6 +12,6 @@ cdef struct Hello:
     uint32_t name, name_len     # SNI
     uint32_t alpn, alpn_len     # protocols, each behind a byte that holds its length
 
-# Reads p[0:n], the first bytes of a connection, and puts the message together in `message` (HELLO_BYTES). Its length when
+# Reads p[0:n], the first bytes of a connection, puts the message together in `message` (HELLO_BYTES). Its length when
 # it is complete, or HELLO_*. The verdict does not depend on how the bytes are cut. O(n), anew at each call.
 cdef int hello_parse(const char* p, size_t n, char* message, Hello* h) noexcept nogil

@@ -132,8 +132,8 @@ cdef bint read_protocols(const char* m, size_t at, size_t end, Hello* h) noexcep
 
 
 def parse(bytes data not None):
-    """(server name, protocols) of the ClientHello that `data` begins with; None when it is not complete. ValueError when
-    it is none."""
+    """(server name, protocols) of the ClientHello that `data` begins with; None when it is not complete. ValueError
+    when it is none."""
     cdef char message[HELLO_BYTES]
     cdef Hello h
     cdef int got = hello_parse(data, len(data), message, &h)

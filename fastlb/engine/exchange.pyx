@@ -10,7 +10,6 @@ no method ever runs on a freed exchange. Both connections point at it and are cu
 
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_counters
 from fastlb._core.net cimport sockaddr, sockaddr_storage

@@ -26,7 +26,7 @@ from fastlb.engine.server cimport (
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
 from fastlb.engine.tls cimport tls_connect
 from fastlb.engine.stream cimport (
-    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)

@@ -1,6 +1,6 @@
 """Exchanges that may be on two servers at a time: the second copy of a late request, and which of the two wins.
 
-One attempt is at hand, in the fields of the Exchange; the other one is put aside in `other`. What a server reports makes
+One attempt is at hand, in the fields of the Exchange; the other one is put aside as `other`. What a server says makes
 its attempt the one at hand first (`turn_to`), so that nothing else needs to know that there are two.
 """
 

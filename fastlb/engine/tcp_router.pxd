@@ -7,5 +7,5 @@ cdef class TcpRouter:
     cdef:
         list routes             # of TcpRoute
         readonly bint reads     # some route asks for what only the ClientHello says
-    # The first route that matches, -1 = none. `message` holds what `h` refers to; h = NULL: nothing is known. O(routes).
+    # The first route that matches, -1 = none. `message` holds what `h` refers to; h = NULL: nothing known. O(routes).
     cdef int match(self, const char* message, const Hello* h, const sockaddr* client) noexcept

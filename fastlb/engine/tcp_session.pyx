@@ -383,7 +383,8 @@ cdef class TcpConnector(Connector):
         u.state = TCP_CONNECTING if pending or server.tls is not None else TCP_CONNECTED
         if server.tls is not None:
             u.layer = tls_connect(core, server.tls)
-        if (server.tls is not None and u.layer is None) or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0:
+        if ((server.tls is not None and u.layer is None)
+                or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
             self.failure = 0
             close_descriptor(fd)
             return None

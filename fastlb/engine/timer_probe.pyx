@@ -38,8 +38,8 @@ cdef class TimerProbe:
     def sooner(self, int rounds):
         """Sets every deadline to an earlier slot and back, as a new request does: linked anew each time. O(1) each."""
         cdef _Timer timer
-        cdef int i
-        for i in range(rounds):
+        cdef int _i
+        for _i in range(rounds):
             for timer in self._timers:
                 self._reactor.arm(timer, self._reactor.now_ms + 30_000)
             for timer in self._timers:

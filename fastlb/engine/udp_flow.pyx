@@ -12,7 +12,8 @@ from cpython.object cimport PyObject
 from libc.string cimport memset
 from fastlb._core.datagram cimport (
     ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, FL_MAX_SEGMENTED, FL_MAX_SEGMENTS,
-    SOCK_DGRAM, fl_count, fl_data, fl_join_received, fl_keep_errors, fl_receive, fl_receive_one, fl_send_pieces, fl_take_error, iovec)
+    SOCK_DGRAM, fl_count, fl_data, fl_join_received, fl_keep_errors, fl_receive, fl_receive_one, fl_send_pieces,
+    fl_take_error, iovec)
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
     EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL,

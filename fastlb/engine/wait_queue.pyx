@@ -1,4 +1,4 @@
-"""A queue by class and then by age, that its members can leave from any place. Who waits stays alive by its own reference.
+"""A queue by class and then by age, that its members can leave from any place. Who waits lives by its own reference.
 
 Each worker has its own, and the limit counts all of them: who joins is counted first and taken back when that was one
 too many. Each also says in shared memory since when its oldest has waited. A worker whose server has become free gives

@@ -2,8 +2,9 @@
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
-from fastlb.http.fields cimport FIELD_FORWARDED, FIELD_X_FORWARDED_CLIENT_CERT, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST, \
-    FIELD_TRACEPARENT, FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field
+from fastlb.http.fields cimport (
+    FIELD_FORWARDED, FIELD_TRACEPARENT, FIELD_X_FORWARDED_CLIENT_CERT, FIELD_X_FORWARDED_FOR, FIELD_X_FORWARDED_HOST,
+    FIELD_X_FORWARDED_PORT, FIELD_X_FORWARDED_PROTO, FIELD_X_REQUEST_ID, Field)
 from fastlb.http.put cimport put, put_number, put_text
 
 import os

@@ -429,8 +429,8 @@ cdef class RequestPlan:
 
         `client` is an address without port, '' for a Unix socket's. Where the plan wants a traceparent a trace goes on,
         or one begins: `trace_id`, 32 hex digits, and `sampled` are then its own; `spans` as for tell_trace. The same
-        work is done `repeat` times, for measuring. `client_cert` is an element of X-Forwarded-Client-Cert. ValueError when the head is not a whole, acceptable request, or must
-        be refused by this plan.
+        work is done `repeat` times, for measuring. `client_cert` is an element of X-Forwarded-Client-Cert.
+        ValueError when the head is not a whole, acceptable request, or must be refused by this plan.
         """
         cdef:
             RequestHead h
