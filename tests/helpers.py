@@ -53,6 +53,13 @@ def need(program: str, package: str = "") -> str:
     return path
 
 
+def open_to_others(folder: Path) -> None:
+    """Lets programs that run as another user into a test's folder: pytest keeps its own to itself."""
+    for path in (folder, *folder.parents):
+        if path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(0o755)
+
+
 _given: set[int] = set()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import Program, free_port, in_ci, need
+from tests.helpers import Program, free_port, in_ci, need, open_to_others
 
 from .balancer import Balancers
 from .test_tcp import LINE, tcp
@@ -47,8 +47,7 @@ def test_postgresql(balancer: Balancers, start: Callable[..., Program], tmp_path
     user = "postgres" if as_user else getpass.getuser()
     folder = tmp_path / "data"
     folder.mkdir()
-    for path in (folder, *folder.parents[:3]):  # pytest's own folders are closed to others
-        path.chmod(0o755)
+    open_to_others(folder)
     if as_user:
         run("chown", "postgres", folder)
     run(*as_user, initdb, "-D", folder, "-A", "trust", "-N", "-U", user)
@@ -89,8 +88,7 @@ def test_http2_as_it_is(balancer: Balancers, start: Callable[..., Program], tmp_
     curl, nginx = need("curl"), need("nginx", "nginx-light")
     port = free_port()
     (tmp_path / "big").write_text("".join(f"{i:09}\n" for i in range(400_000)))
-    for path in (tmp_path, *tmp_path.parents[:2]):  # its worker is another user where nginx is started as root
-        path.chmod(0o755)
+    open_to_others(tmp_path)  # its worker is another user where nginx is started as root
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
         f"http {{ access_log off; server {{ listen 127.0.0.1:{port} http2; "
