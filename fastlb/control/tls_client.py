@@ -46,6 +46,7 @@ def client_context(tls: ServerTls, *, alpn: bool = True, check: bool = False) ->
     if context is None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = VERSIONS[tls.min_version]
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         # The engine's connections check the name themselves: it is another one for each server.
         context.check_hostname = tls.verify and (check or bool(libssl_problem()))
         context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE

@@ -244,21 +244,25 @@ cdef class Tls(TlsLayer):
         return sent
 
     cdef int _encrypt(self, Stream s, const char* p, size_t n) noexcept:
+        cdef fl_wire* w = <fl_wire*>s.core.wire
         cdef size_t piece
+        # What is there to be read may be another connection's: libssl must not find it, should it look.
+        cdef size_t in_left = w.in_left
         cdef int sent = SENT_ALL
-        while n:
+        w.in_left = 0
+        while n and sent != SENT_ERROR:
             piece = n if n < SEND_BATCH else SEND_BATCH
             # Never short: the wire takes all, and partial writes are off.
             if api.SSL_write(self.ssl, p, <int>piece) <= 0:
                 api.ERR_clear_error()
                 self.state = TLS_BROKEN
-                (<fl_wire*>s.core.wire).out_len = 0
-                return SENT_ERROR
-            sent = self._send_out(s)
-            if sent == SENT_ERROR:
-                return sent
+                w.out_len = 0
+                sent = SENT_ERROR
+            else:
+                sent = self._send_out(s)
             p += piece
             n -= piece
+        w.in_left = in_left
         return sent
 
     cdef int _send_out(self, Stream s) noexcept:
@@ -272,6 +276,7 @@ cdef class Tls(TlsLayer):
             return
         # The peer's own close_notify is not waited for; what it still sends can be read (half-close).
         self.said = True
+        (<fl_wire*>s.core.wire).in_left = 0
         if api.SSL_shutdown(self.ssl) < 0:
             api.ERR_clear_error()
         if (<fl_wire*>s.core.wire).out_len:
