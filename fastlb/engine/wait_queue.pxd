@@ -31,6 +31,8 @@ cdef class WaitQueue:
         uint32_t stride
         const uint32_t* workers     # rows in use
         object owner            # of the memory
+        GroupLine* own_line     # the queue's own, where there is no shared region
+        GroupHeld* own_held
     # Joins at the end of its class. False when that would be one too many over all workers.
     cdef bint enter(self, Waiter w, uint64_t now_ms) noexcept
     cdef void remove(self, Waiter w) noexcept

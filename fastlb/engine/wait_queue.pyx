@@ -8,7 +8,7 @@ for it.
 """
 
 cimport cython
-from libc.stdlib cimport calloc
+from libc.stdlib cimport calloc, free
 from fastlb._core.atomics cimport fl_add32, fl_load32, fl_load64, fl_store32, fl_store64, fl_sub32_floor
 
 cdef enum:
@@ -27,11 +27,15 @@ cdef class WaitQueue:
     """Doubly linked through its members, a list a class."""
 
     def __cinit__(self):
-        # Stand-ins where there is no shared region; they live as long as the process.
-        self.line = <GroupLine*>calloc(1, sizeof(GroupLine))
-        self.held = <GroupHeld*>calloc(1, sizeof(GroupHeld))
+        # Stand-ins where there is no shared region.
+        self.line = self.own_line = <GroupLine*>calloc(1, sizeof(GroupLine))
+        self.held = self.own_held = <GroupHeld*>calloc(1, sizeof(GroupHeld))
         if self.line == NULL or self.held == NULL:
             raise MemoryError
+
+    def __dealloc__(self):
+        free(self.own_line)
+        free(self.own_held)
 
     cdef bint enter(self, Waiter w, uint64_t now_ms) noexcept:
         cdef int c = w.priority

@@ -187,12 +187,13 @@ def test_drain_answers_what_is_in_flight_with_close(serve) -> None:
     go = threading.Event()
     with Origin([WaitFor(go), *respond("late")]) as origin:
         served = serve(origin, workers=2)
-        idle = RawClient(served.address)
+        # enough that each worker has some: their ends tell that all workers drain
+        idle = [RawClient(served.address, timeout=20) for _ in range(16)]
         busy = clients(served, 3, "/")
         origin.wait_requests(3)
         served.program.send(signal.SIGTERM)
         served.program.wait_line("draining")
-        assert idle.at_end()
+        assert all(client.at_end() for client in idle)
         assert served.program.process.poll() is None
         go.set()
         for client in busy:
@@ -200,7 +201,8 @@ def test_drain_answers_what_is_in_flight_with_close(serve) -> None:
             assert (response.status, response.body, response.header("connection")) == (200, b"late", "close")
             assert client.at_end()
             client.close()
-        idle.close()
+        for client in idle:
+            client.close()
         assert served.program.wait() == 0
 
 
