@@ -158,12 +158,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="as long as this and no longer: fewer rounds, then shorter ones")
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement (default 3)")
     parser.add_argument("--rounds", type=int, default=3, help="default 3; every round starts every proxy afresh")
-    parser.add_argument("--only", default=SMALL, help=f"cells (default {SMALL}), or all: {names}")
+    parser.add_argument("--only", default=SMALL, help=f"cells (default {SMALL}), or all: {names}".replace("%", "%%"))
     parser.add_argument(
         "--proxies", default="fastlb,haproxy,nginx", help=f"of {', '.join(PEERS)}; default the first three"
     )
     parser.add_argument("--checkout", action="append", default=[], metavar="NAME=DIR",
                         help="another built checkout of fastlb, compared too; may be repeated")  # fmt: skip
+    parser.add_argument("--silent", action="append", default=[], metavar="NAME", help="a checkout without access log")
     parser.add_argument("--idle", type=int, default=5000, help="idle connections (default 5000)")
     parser.add_argument("--no-log", action="store_true", help="without access logs")
     parser.add_argument("--proxy-core", type=int, help="core of the proxy (default: the last one)")
@@ -186,6 +187,7 @@ def compare(
     others: dict[str, Path],
     cores: tuple[int, int],
     notes: Sequence[str] = (),
+    silent: Sequence[str] = (),
 ) -> Path:
     """Runs the plan and writes the reports; returns the page.
 
@@ -199,7 +201,7 @@ def compare(
         two = any(w.scene.startswith("2workers") for w in plan.workloads)
         setup = Setup({cores[0]} if not two else {cores[0], cores[1]}, cores[1], folder)
         proxies = choose(plan.peers, setup, checkout)
-        proxies += [Fastlb(setup, label, path) for label, path in others.items()]
+        proxies += [Fastlb(setup, label, path, label not in silent) for label, path in others.items()]
         about = {**machine(), **{p.name: p.version() for p in proxies}}
         many = 1000 if any(w.scene == "1000servers" for w in plan.workloads) else 2
         if scene:
@@ -286,5 +288,5 @@ def main(argv: Sequence[str], checkout: Path) -> int:
     proxy_core = cores[-1] if options.proxy_core is None else options.proxy_core
     load_core = cores[0] if options.load_core is None else options.load_core
     out = checkout / "benchmarks" / "results" if options.release else options.out or checkout / "build" / "compare"
-    compare(plan, None, out, checkout, others, (proxy_core, load_core))
+    compare(plan, None, out, checkout, others, (proxy_core, load_core), silent=options.silent)
     return 0

@@ -120,14 +120,15 @@ class Fastlb(Proxy):
 
     suffix = ".toml"
 
-    def __init__(self, setup: Setup, name: str = "fastlb", checkout: Path | None = None) -> None:
+    def __init__(self, setup: Setup, name: str = "fastlb", checkout: Path | None = None, log: bool = True) -> None:
         super().__init__(setup)
         self.name = name
         self._checkout = checkout
+        self._log = log  # False: no access log, whatever the scene says
 
     def configuration(self) -> str:
         scene = self.scene
-        access = str(self.access_log) if scene.log else "off"
+        access = str(self.access_log) if scene.log and self._log else "off"
         if scene.extra:
             return scene.extra.replace("@PORT@", str(self.port)).replace("@LOG@", access)
         servers = "".join(

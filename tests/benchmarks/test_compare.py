@@ -14,7 +14,7 @@ import pytest
 
 from fastlb import parse
 from fastlb.bench import report_page
-from fastlb.bench.compare import Plan, bounded
+from fastlb.bench.compare import Plan, arguments, bounded
 from fastlb.bench.load import Generator
 from fastlb.bench.own import scene_of_file
 from fastlb.bench.peers import Setup
@@ -223,3 +223,11 @@ def test_peers_are_measured_side_by_side(tmp_path: Path) -> None:
         assert row["values"]["log_lines"] >= row["values"]["requests"] > 100
         assert 0 < row["values"]["cpu_us"] * row["values"]["requests"] / 1e6 < elapsed
         assert 50 < rows["idle", proxy]["values"]["bytes_each"] < 50_000
+
+
+def test_help_names_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        arguments(["--help"])
+    assert ended.value.code == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert all(cell.name in shown for cell in WORKLOADS)
