@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,10 +37,6 @@ def built_with() -> str:
     """What moves counts: interpreter and compiler."""
     compiler = subprocess.run(["cc", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
     return f"Python {platform.python_version()}, cc {compiler}, {platform.machine()}"
-
-
-def available() -> bool:
-    return shutil.which("valgrind") is not None
 
 
 def _run(name: str, calls: int) -> int:

@@ -11,8 +11,9 @@ import tomllib
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.callgrind import available, built_with, instructions
+from benchmarks.callgrind import built_with, instructions
 from benchmarks.judge import TABLE
+from tests.helpers import need
 
 DATA = tomllib.loads(TABLE.read_text())
 COUNTED: dict[str, int] = DATA["instructions"]
@@ -22,8 +23,7 @@ COUNTED: dict[str, int] = DATA["instructions"]
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", COUNTED)
 def test_instructions(benchmark: BenchmarkFixture, name: str) -> None:
-    if not available():
-        pytest.skip("needs the program valgrind (Debian package valgrind)")
+    need("valgrind")
     benchmark.group = "instructions"
     counted = benchmark.pedantic(instructions, (name,), rounds=1)
     benchmark.extra_info.update(instructions=counted, usual=COUNTED[name])
