@@ -61,7 +61,7 @@ serve: build  ## a balancer in front of three demonstration servers; ARGS go to 
 
 .PHONY: test
 test: build .venv/.test .venv/.bench .venv/.load  ## the whole test-suite on the release build
-	$(PY) -m pytest $(PARALLEL) $(ARGS)
+	@sh .ci/pytest $(PY) -m pytest $(PARALLEL) $(ARGS)
 
 .PHONY: bench
 bench: build .venv/.test .venv/.bench  ## micro-benchmarks
@@ -125,7 +125,7 @@ endef
 debug: .venv/.test .venv/.bench  ## the debug build (assertions, live-object counters) and its tests
 	$(call copy_to,debug)
 	cd build/debug && export PYTHONPATH="$$PWD" FASTLB_DEBUG=1 FASTLB_TEST_SLOWNESS=2 \
-	&& $(PY) setup.py --quiet build_ext --inplace && $(PY) -m pytest $(SLOW_PYTEST) $(PARALLEL) $(ARGS)
+	&& $(PY) setup.py --quiet build_ext --inplace && sh .ci/pytest $(PY) -m pytest $(SLOW_PYTEST) $(PARALLEL) $(ARGS)
 
 .PHONY: asan
 asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser, balancers and engine
@@ -137,7 +137,7 @@ asan: .venv/.test  ## the address and undefined behaviour sanitizers over parser
 	&& LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	   ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:abort_on_error=1:detect_stack_use_after_return=0 \
 	   UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-	   $(PY) -m pytest $(SLOW_PYTEST) $(if $(ARGS),$(ARGS),tests/test_build.py $(ASAN_TESTS))
+	   sh .ci/pytest $(PY) -m pytest $(SLOW_PYTEST) $(if $(ARGS),$(ARGS),tests/test_build.py $(ASAN_TESTS))
 
 .PHONY: bench-cost
 bench-cost: build  ## what access log, counters and histograms cost a request: this build beside one that leaves them out

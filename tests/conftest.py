@@ -36,6 +36,13 @@ def start() -> Iterator[Callable[..., Program]]:
         print(f"--- {' '.join(program.argv)} (status {program.process.returncode})\n{program.output}")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_open() -> Iterator[None]:
+    """What a file of tests leaves to the collector, such as an open socket, fails there and not in a file after it."""
+    yield
+    gc.collect()
+
+
 def _live() -> dict[str, int]:
     try:
         from fastlb._core.debug import debug_build, live_objects

@@ -21,8 +21,7 @@ EVERYTHING = {
 # written by the supervisor's side too, which reaches `_core` for that and nothing else (see LEAVES).
 TABLE: dict[str, set[str]] = {
     "_core": set(),
-    "spec": {"spec_traffic"},
-    "spec_traffic": set(),
+    "spec": set(),
     "errors": set(),
     "balance": {"_core"},
     "http": {"_core"},

@@ -414,6 +414,8 @@ def test_no_click_is_lost_or_goes_elsewhere(fastlb: Start, origins: Origins, tab
         tab.wait("document.querySelector('dialog').open")
         tab.click("dialog .go")
         wait_until(lambda: lb.unix.get("/v1/backends/zzz/servers/z2")["state"] == "DRAIN", what="z2 drained")
+        # the page has to have shown it: else what stands there at the next turn may still be what stood there before
+        tab.wait("document.querySelector('.switch[data-name=\"zzz/z2\"] [data-state=drain]').ariaPressed === 'true'")
         assert lb.unix.patch("zzz/z2", state="ready").status == 200
     assert tab.complaints == []
 
