@@ -2,7 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 from fastlb.engine.exchange cimport ClientSide, Exchange
 from fastlb.engine.step cimport Step
+from fastlb.engine.upstream cimport Backend
 from fastlb.http.identity cimport ForwardInfo
+from fastlb.http.request_head cimport RequestHead
 
 # Begins an exchange and routes it; core.request describes the head at `buf`, `body_len` bytes follow it in memory.
 cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
@@ -18,5 +20,7 @@ cdef void refuse_exchange(Exchange e, ClientSide client, const char* p, size_t n
 # `before` bytes came earlier.
 cdef void capture_request(ClientSide client, const char* p, size_t n, size_t at, int64_t before, bint body, int status,
                           const char* reason) noexcept
+# Hands an exchange whose head `h` describes to a backend, with the key of its algorithm.
+cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept
 # What the rewriting of a head needs to know of the client.
 cdef void fill_info(Exchange e, ForwardInfo* info) noexcept

@@ -5,6 +5,7 @@ from cpython.object cimport PyObject
 from fastlb.engine.affinity cimport Sticky
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
+from fastlb.engine.extras cimport Extras
 from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.server cimport Server, ServerConnection
 from fastlb.engine.step cimport Step
@@ -87,6 +88,7 @@ cdef class Exchange(Waiter):
         ClientSide client           # None once it has gone
         ServerSide up               # None when no connection serves it
         Attempt other               # a second copy is under way: the attempt that is not at hand; else None
+        Extras extras               # None = nothing beside what the route says
         Chunk* saved                # request head as received, then the body bytes that came with it
         uint32_t head_len
         uint32_t body_len           # of those, in `saved`
@@ -144,6 +146,8 @@ cdef class Exchange(Waiter):
 
     # --- from admission: `backend` and the key are set
     cdef void assign(self) noexcept
+    # What it has beside what its route says, made where it has nothing yet.
+    cdef Extras extra(self)
     # Answers an error page made here.
     cdef void fail(self, int status, const char* term, const char* reason) noexcept
     # Sends the answer core.obuf[0:n], made here, and ends; the connection closes after it when `close`.

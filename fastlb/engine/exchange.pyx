@@ -17,6 +17,7 @@ from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
 from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_grow
 from fastlb.engine.core cimport HEAD_OUT
+from fastlb.engine.extras cimport dress_answer
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
     Verdict, failure_verdict, phase_of)
@@ -81,6 +82,8 @@ cdef class Exchange(Waiter):
         cdef ClientSide c = self.client
         cdef Core core = self.core
         self.response_started = True
+        if self.extras is not None and self.extras.response != NULL:
+            n = dress_answer(self.extras.response, core.obuf, n, HEAD_OUT)
         if self.front.explain is not None:
             n = core.reporter.explain(<PyObject*>self, core.obuf, n)
         self.bytes_out = n
@@ -88,6 +91,11 @@ cdef class Exchange(Waiter):
         self.end()
         if c is not None:
             c.answer(self, core.obuf, n, close)
+
+    cdef Extras extra(self):
+        if self.extras is None:
+            self.extras = Extras.__new__(Extras)
+        return self.extras
 
     # --- picking a server
 
@@ -572,6 +580,8 @@ cdef class Exchange(Waiter):
         self.ended = True
         FL_ASSERT(not self.holding, b"server given back before the end")
         self.core.reporter.report(<PyObject*>self)
+        if self.extras is not None and self.extras.observer is not None:
+            self.extras.observer.over(<PyObject*>self)
         if self.retrying:
             self.backend.retry.release()
         if self.entry:

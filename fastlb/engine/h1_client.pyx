@@ -19,6 +19,7 @@ from fastlb.engine.client_connection cimport (
     CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT)
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.exchange cimport SENT_UNFIT, ServerSide
+from fastlb.engine.extras cimport dress_response
 from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.sticking cimport stick_answer
@@ -392,6 +393,8 @@ cdef class H1Client(ClientConnection):
             e.body_refused(413, b"request body longer than limits.body")
             return
         e.awaits = False
+        if e.extras is not None and e.extras.observer is not None:
+            e.extras.observer.request_body(p, used, whole == 1)
         e.keep_body(p, used)
         e.bytes_in += used
         if whole:
@@ -447,6 +450,10 @@ cdef class H1Client(ClientConnection):
             return SENT_UNFIT
         if e.backend.affinity is not None:
             head = <ssize_t>stick_answer(e, h, buf, core.obuf, <size_t>head, HEAD_OUT)
+        if e.extras is not None:
+            head = dress_response(e.extras, h, buf, body, n, info.dechunk, core.obuf, <size_t>head, HEAD_OUT)
+            if head < 0:
+                return SENT_UNFIT
         if self.front.explain is not None:
             head = <ssize_t>core.reporter.explain(<PyObject*>e, core.obuf, <size_t>head)
         e.bytes_out += <uint64_t>head + n
@@ -475,6 +482,8 @@ cdef class H1Client(ClientConnection):
 
     cdef int relay(self, Exchange e, const char* p, size_t n) noexcept:
         e.bytes_out += n
+        if e.extras is not None and e.extras.observer is not None:
+            e.extras.observer.answer_body(p, n)
         return self._sent(self.transmit(p, n, NULL, 0))
 
     cdef int _sent(self, int sent) noexcept:

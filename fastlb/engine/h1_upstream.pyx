@@ -16,6 +16,7 @@ from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.connect cimport connect_server
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport SENT_UNFIT, ClientSide
+from fastlb.engine.extras cimport dress_head
 from fastlb.engine.failure cimport (
     FAIL_CLOSED, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_CUT_HEAD, FAIL_HEAD_REFUSED, FAIL_HEAD_TOO_LARGE,
     FAIL_MALFORMED,
@@ -182,6 +183,8 @@ cdef class H1Upstream(ServerSide):
         self.uses += 1
         fill_info(e, &info)
         head = write_request_head(core.obuf, HEAD_OUT, e.saved.data, core.request, e.action.request_plan, &info)
+        if e.extras is not None and e.extras.request != NULL and head > 0:
+            head = dress_head(e.extras.request, core.obuf, <size_t>head, HEAD_OUT)
         if head < 0:
             self.drop(FAIL_HEAD_REFUSED if head == HEAD_REFUSED else FAIL_HEAD_TOO_LARGE)
             return

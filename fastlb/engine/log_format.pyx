@@ -289,6 +289,9 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
         memcpy(p, r.trace_id, 32)
         p[32] = c'"'
         p += 33
+    if r.user_len != 0:
+        p = fl_lit(p, b",\"user\":")
+        p = _json_text(p, r.user, r.user_len, c.name)
     if r.reason_len != 0:
         p = fl_lit(p, b",\"reason\":")
         p = _json_text(p, r.reason, r.reason_len, c.reason)
@@ -297,14 +300,16 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
 
 
 cdef char* format_combined(char* p, const LogRecord* r, FormatState* st) noexcept nogil:
-    """nginx's combined: client - - [date zone] "request" status bytes "referer" "agent".
+    """nginx's combined: client - user [date zone] "request" status bytes "referer" "agent".
 
     The date is that of the request, as in Apache; the bytes count the head too (HAProxy's %B), which nginx leaves out.
     """
     cdef const Caps* c = st.caps
     cdef const DateSlot* d = date_of(&st.dates, seconds(r.start_us))
     p = put_name(p, r.client, r.client_len, c.client)
-    p = fl_lit(p, b" - - [")
+    p = fl_lit(p, b" - ")
+    p = put_name(p, r.user, r.user_len, c.name) if r.user_len != 0 else fl_lit(p, b"-")
+    p = fl_lit(p, b" [")
     memcpy(p, d.local, 20)
     p[20] = c' '
     memcpy(p + 21, d.zone, 5)

@@ -51,6 +51,8 @@ ctypedef struct LogRecord:
     uint32_t request_id_len
     const char* trace_id        # 32 hex digits
     uint32_t trace_id_len
+    const char* user            # who authentication says it is, NULL or empty = nobody
+    uint32_t user_len
     const char* reason          # why it was refused or failed, NULL or empty = it did not
     uint32_t reason_len
 

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 TEXTS = (
     "client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "trace_id",
-    "reason",
+    "reason", "user",
 )
 NUMBERS = (
     "start_us", "tr", "tw", "tc", "trr", "ta", "ta_us", "status", "client_port", "retries", "redispatched", "https",
@@ -71,6 +71,7 @@ cdef class RecordHolder:
         self._text(fields, "request_id", &r.request_id, &r.request_id_len)
         self._text(fields, "trace_id", &r.trace_id, &r.trace_id_len)
         self._text(fields, "reason", &r.reason, &r.reason_len)
+        self._text(fields, "user", &r.user, &r.user_len)
 
     cdef int _text(self, dict fields, str name, const char** at, uint32_t* n) except -1:
         cdef bytes raw

@@ -82,7 +82,7 @@ cdef void write_report(Exchange e) noexcept:
         count(e.server.counters, e, by_class, total)
     if e.term[0] == c'P' and e.backend is None:
         e.front.counters[COUNT_BAD_REQUESTS] += 1
-    if not core.log.enabled and e.reason == NULL:
+    if (not core.log.enabled and e.reason == NULL) or e.front.internal:
         return
     memset(&r, 0, sizeof(r))
     r.start_us = <int64_t>e.start_us + core.reactor.wall_offset_us
@@ -157,6 +157,10 @@ cdef void write_report(Exchange e) noexcept:
     if e.reason != NULL:
         r.reason = e.reason
         r.reason_len = <uint32_t>strlen(e.reason)
+    if e.extras is not None and e.extras.user is not None:
+        name = e.extras.user
+        r.user = name
+        r.user_len = <uint32_t>len(name)
     if core.log.enabled:
         core.log.write(&r)
     if e.reason != NULL and core.errors is not None:

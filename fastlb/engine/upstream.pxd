@@ -71,6 +71,7 @@ cdef class Frontend:
         uint64_t max_body
         uint32_t header_ms, client_ms, idle_ms
         TcpRouter sessions          # of a frontend of mode tcp
+        bint internal               # of requests that the proxy makes itself: they are in no log
         bint tcp                    # layer 4: connections are passed on as they are
         bint abort_on_close
         bint redirect_https

@@ -83,6 +83,8 @@ KNOWN = {
     b"content-type": FIELD_CONTENT_TYPE,
     b"http2-settings": FIELD_HTTP2_SETTINGS,
     b"traceparent": FIELD_TRACEPARENT,
+    b"authorization": FIELD_AUTHORIZATION,
+    b"x-real-ip": FIELD_X_REAL_IP,
 }
 
 

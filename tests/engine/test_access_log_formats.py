@@ -17,7 +17,8 @@ from fastlb.engine.access_log import FORMATS, AccessLog
 from tests.engine.log_samples import HTTPLOG, SAMPLE, local_time, write
 from tests.helpers import need
 
-TEXTS = ("client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "reason")
+TEXTS = ("client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "reason",
+         "user")  # fmt: skip
 REASONS = {"reason": "connection refused"}
 TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 FEW = settings(TMP, max_examples=20)
@@ -140,9 +141,9 @@ def test_json_has_null_for_what_never_was_and_leaves_out_what_nobody_sent(path: 
 
 def test_combined_line(path: Path) -> None:
     with local_time("Asia/Kolkata"):
-        line = one(path, "combined", SAMPLE | {"referer": b'http://"1wt.eu\\\xe9/'})
+        line = one(path, "combined", SAMPLE | {"user": "ann b", "referer": b'http://"1wt.eu\\\xe9/'})
     assert line == (
-        b'10.0.1.2 - - [06/Feb/2009:16:44:14 +0530] "GET /index.html HTTP/1.1" 200 2750 "http://\\x221wt.eu\\x5C\\xE9/"'
+        b'10.0.1.2 - ann#20b [06/Feb/2009:16:44:14 +0530] "GET /index.html HTTP/1.1" 200 2750 "http://\\x221wt.eu\\x5C\\xE9/"'
         b' "Mozilla/5.0 (X11)"'
     )
     with local_time("America/St_Johns"):
@@ -207,7 +208,7 @@ def test_every_json_line_parses_and_gives_the_values_back(tmp_path: Path, record
     line = one(tmp_path / "log", "json", record)
     assert len(line.decode("utf-8").splitlines()) == 1
     entry = json.loads(line)
-    for name in ("host", "user_agent", "referer", "request_id", "reason"):
+    for name in ("host", "user_agent", "referer", "request_id", "reason", "user"):
         assert entry.get(name) == shown(record.get(name)), name
     for name in ("client", "frontend", "backend"):
         assert entry[name] == (shown(record.get(name)) or "")

@@ -89,6 +89,14 @@ def test_hop_by_hop_fields_are_removed() -> None:
     assert sent(raw) == ["GET / HTTP/1.1", "Host: h.test", "A: 1", "B: 2", "C: 3"]
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Real-IP"])
+def test_rules_reach_every_name_that_the_parser_knows(name: str) -> None:
+    raw = head("GET / HTTP/1.1", "Host: h.test", f"{name}: the client's", f"{name.lower()}: again")
+    assert sent(raw, RequestPlan([HeaderRules(remove=(name,))])) == ["GET / HTTP/1.1", "Host: h.test"]
+    own = HeaderRules(set=((name, "ours"),))
+    assert sent(raw, RequestPlan([own])) == ["GET / HTTP/1.1", "Host: h.test", f"{name}: ours"]
+
+
 def test_connection_cannot_take_away_what_matters() -> None:
     raw = head(
         "POST / HTTP/1.1", "Connection: Host, Content-Length, X-Forwarded-For, Expect, Cookie", "Host: h.test",
