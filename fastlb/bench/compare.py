@@ -1,4 +1,4 @@
-"""Runs a comparison: scenes, rounds, cells, in turns; `python -m benchmarks.compare` and `fastlb bench`."""
+"""Runs a comparison and writes its reports: `python -m benchmarks.compare` and `fastlb bench`."""
 
 from __future__ import annotations
 
@@ -9,49 +9,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fastlb.bench import report, report_page
+from fastlb.bench import saved
+from fastlb.bench.campaign import Campaign
+from fastlb.bench.cells import addressed
 from fastlb.bench.machine import machine
 from fastlb.bench.origin import Origin
 from fastlb.bench.own import scene_of_file
 from fastlb.bench.peers import Fastlb, Proxy, Setup
 from fastlb.bench.peers_more import PEERS
+from fastlb.bench.plan import Plan, bounded
 from fastlb.bench.scene import Scene
-from fastlb.bench.workloads import NAMED, WORKLOADS, Sample, Workload, addressed, check, run, scene_of
+from fastlb.bench.workloads import NAMED, WORKLOADS
 
 SMALL = "keepalive,close,browser,64k,1m,idle"
-OVERHEAD = 1.2  # seconds around a measurement: the generator's start, the log's end
-START = 1.5  # of a proxy, its check and its warming up
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured, how long and how often."""
-
-    workloads: tuple[Workload, ...]
-    peers: tuple[str, ...]
-    seconds: float
-    rounds: int
-    log: bool = True
-    idle: int = 5_000
-
-    def duration(self) -> float:
-        """Seconds that it takes, about."""
-        starts = len({w.scene for w in self.workloads}) * START
-        return self.rounds * len(self.peers) * (starts + len(self.workloads) * (self.seconds + OVERHEAD))
-
-
-def bounded(plan: Plan, minutes: float) -> Plan:
-    """At least two rounds of one second; fewer rounds first, shorter ones then, fewer cells never."""
-    while plan.duration() > minutes * 60 and plan.rounds > 3:
-        plan = replace(plan, rounds=plan.rounds - 1)
-    while plan.duration() > minutes * 60 and plan.seconds > 1:
-        plan = replace(plan, seconds=max(1.0, plan.seconds - 0.5))
-    while plan.duration() > minutes * 60 and plan.rounds > 2:
-        plan = replace(plan, rounds=plan.rounds - 1)
-    return plan
+MORE = 75  # exit status of a slice after which there is more to measure (EX_TEMPFAIL of sysexits.h)
 
 
 def certificate(folder: Path) -> Path:
@@ -90,68 +64,6 @@ def choose(names: Sequence[str], setup: Setup, checkout: Path | None) -> list[Pr
     return chosen
 
 
-class Campaign:
-    """One comparison: rounds of scenes of cells, every cell on all proxies in turn."""
-
-    def __init__(self, plan: Plan, proxies: list[Proxy], base: Scene, origin: Origin, pem: Path) -> None:
-        self._plan, self._proxies, self._base, self._origin, self._pem = plan, proxies, base, origin, pem
-        self.samples: list[Sample] = []
-        self.missing: list[str] = []  # peers that could not do a scene
-
-    def run(self) -> None:
-        for number in range(self._plan.rounds):
-            print(f"round {number + 1} of {self._plan.rounds}", flush=True)
-            # each round another one is first
-            turn = self._proxies[number % len(self._proxies) :] + self._proxies[: number % len(self._proxies)]
-            for scene in dict.fromkeys(w.scene for w in self._plan.workloads):
-                self._scene(scene, turn, number)
-
-    def _scene(self, name: str, turn: list[Proxy], number: int) -> None:
-        cells = [w for w in self._plan.workloads if w.scene == name]
-        scene = scene_of(name, self._base, self._origin, self._pem)
-        able: list[Proxy] = []
-        try:
-            for proxy in turn:
-                if scene.mode not in proxy.modes:
-                    continue
-                try:
-                    proxy.start(scene)
-                    check(proxy)
-                    able.append(proxy)
-                    if cells[0].kind == "load":
-                        run(proxy, cells[0], 0.5, number)  # warm: caches, pools, branch predictors
-                except RuntimeError as error:
-                    text = f"{proxy.name} cannot do {name or 'the base scene'}: {str(error).strip()[:300]}"
-                    if text not in self.missing:
-                        self.missing.append(text)
-                        print(f"  {text}", flush=True)
-                    able = [p for p in able if p is not proxy]
-            for cell in cells:
-                self._cell(cell, able, number)
-        finally:
-            for proxy in turn:
-                proxy.stop()
-
-    def _cell(self, cell: Workload, proxies: list[Proxy], number: int) -> None:
-        rate = self._rate(cell, proxies, number) if cell.kind == "latency" else 0.0
-        for proxy in proxies:
-            if cell.kind == "idle":
-                cell = replace(cell, connections=self._plan.idle)
-            try:
-                sample = run(proxy, cell, self._plan.seconds, number, rate)
-            except (RuntimeError, OSError) as error:
-                sample = Sample(cell.name, proxy.name, number, errors=str(error).strip()[:300])
-            self.samples.append(sample)
-            print(f"  {cell.name:16} {proxy.name:9} {report.line(sample)}", flush=True)
-
-    def _rate(self, cell: Workload, proxies: list[Proxy], number: int) -> float:
-        """A share of what the slowest did at saturation; measured for it where no cell of this round has."""
-        found = [s.values["rps"] for s in self.samples if (s.workload, s.round) == ("keepalive", number) and s.values]
-        if len(found) < len(proxies):
-            found = [run(p, NAMED["keepalive"], 1.0, number).values["rps"] for p in proxies]
-        return cell.share * min(found)
-
-
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.compare", description=__doc__)
     names = ",".join(w.name for w in WORKLOADS)
@@ -160,8 +72,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="default 3; every round starts every proxy afresh")
     parser.add_argument("--only", default=SMALL, help=f"cells (default {SMALL}), or all: {names}".replace("%", "%%"))
     parser.add_argument(
-        "--proxies", default="fastlb,haproxy,nginx", help=f"of {', '.join(PEERS)}; default the first three"
+        "--proxies", default="fastlb,haproxy,nginx", help=f"of {', '.join(PEERS)}, or all; default the first three"
     )
+    parser.add_argument("--resume", type=Path, metavar="FILE",
+                        help="keep what is measured in FILE and go on from there: cells, proxies, rounds and "
+                        f"seconds are those of the run that made it; exit status {MORE}: there is more")  # fmt: skip
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help="with --resume: stop after about so long")
     parser.add_argument("--checkout", action="append", default=[], metavar="NAME=DIR",
                         help="another built checkout of fastlb, compared too; may be repeated")  # fmt: skip
     parser.add_argument("--silent", action="append", default=[], metavar="NAME", help="a checkout without access log")
@@ -170,68 +86,90 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--proxy-core", type=int, help="core of the proxy (default: the last one)")
     parser.add_argument("--load-core", type=int, help="core of load generator and servers (default: the first one)")
     parser.add_argument("--out", type=Path, help="folder of the reports (default build/compare)")
-    parser.add_argument("--release", action="store_true", help="write to benchmarks/results, for the README")
+    parser.add_argument("--release", action="store_true",
+                        help="write to benchmarks/results in place of what is there, for the README")  # fmt: skip
     options = parser.parse_args(argv)
     options.only = names.split(",") if options.only == "all" else options.only.split(",")
+    options.proxies = list(PEERS) if options.proxies == "all" else options.proxies.split(",")
     unknown = set(options.only) - set(names.split(","))
     if unknown:
         parser.error(f"no such cell: {', '.join(sorted(unknown))}; there are {names}")
+    if options.slice and not options.resume:
+        parser.error("--slice needs --resume FILE: where is the rest to go on from?")
     return options
 
 
-def compare(
-    plan: Plan,
-    scene: Callable[[tuple[int, ...]], Scene] | None,
-    out: Path,
-    checkout: Path | None,
-    others: dict[str, Path],
-    cores: tuple[int, int],
-    notes: Sequence[str] = (),
-    silent: Sequence[str] = (),
-) -> Path:
-    """Runs the plan and writes the reports; returns the page.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where things run and where their results go.
+
+    `others` are more checkouts of fastlb by name, those in `silent` without access log. With `resume` what was measured
+    is kept there, and a run goes on from it; no part is begun after `slice` seconds. Without, two rounds are measured
+    and as many more as `bound` seconds allow.
+    """
+
+    out: Path
+    cores: tuple[int, int]  # of the proxy, of load and servers
+    checkout: Path | None = None
+    others: dict[str, Path] = field(default_factory=dict)
+    silent: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    resume: Path | None = None
+    slice: float = 0.0
+    bound: float = 0.0
+    release: bool = False
+
+
+def compare(plan: Plan, scene: Callable[[tuple[int, ...]], Scene] | None, where: Where) -> Path | None:
+    """Runs the plan and writes the reports; returns the page, None where a slice ended before all was measured.
 
     `scene` makes a user's own of the ports that stand in for its servers; without it there are two equal servers.
     """
-    print(f"{len(plan.workloads)} cells, {len(plan.peers)} proxies, {plan.rounds} rounds of {plan.seconds:g} s: "
-          f"about {plan.duration() / 60:.1f} minutes", flush=True)  # fmt: skip
+    began = time.monotonic()
+    results = saved.Results(plan)
+    if where.resume and where.resume.exists():
+        results = saved.load(where.resume)
+        plan = results.plan
+    parts = plan.rounds * len(plan.scenes())
+    print(
+        f"{len(plan.workloads)} cells, {len(plan.peers)} proxies, {plan.rounds} rounds of {plan.seconds:g} s: about "
+        f"{plan.duration() / 60:.1f} minutes; {len(results.done)} of {parts} parts are measured",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="fastlb-compare-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # a peer that gives up root still writes its log
-        two = any(w.scene.startswith("2workers") for w in plan.workloads)
-        setup = Setup({cores[0]} if not two else {cores[0], cores[1]}, cores[1], folder)
-        proxies = choose(plan.peers, setup, checkout)
-        proxies += [Fastlb(setup, label, path, label not in silent) for label, path in others.items()]
+        setup = Setup({where.cores[0]}, where.cores[1], folder)
+        proxies = choose(plan.peers, setup, where.checkout)
+        proxies += [Fastlb(setup, label, path, label not in where.silent) for label, path in where.others.items()]
         about = {**machine(), **{p.name: p.version() for p in proxies}}
-        many = 1000 if any(w.scene == "1000servers" for w in plan.workloads) else 2
+        results.begin(about, [p.name for p in proxies], [p.name for p in proxies if isinstance(p, Fastlb)])
+        needed = {"1000servers": 1000, "100servers": 100}
+        many = max(needed.get(w.scene, 2) for w in plan.workloads)
         if scene:
             many = max(many, len(scene(()).servers))
         origin = Origin(setup, many)
         base = scene(origin.ports) if scene else Scene(origin.ports[:2], log=plan.log)
         campaign = Campaign(plan, proxies, base, origin, certificate(folder))
+        campaign.samples, campaign.missing, campaign.done = results.samples, results.missing, results.done
         try:
-            os.sched_setaffinity(0, {cores[1]})
-            for proxy in proxies:
-                proxy.setup = setup
-            campaign.run()
+            os.sched_setaffinity(0, {where.cores[1]})
+            until = where.slice or where.bound or float("inf")
+            campaign.run(began + until, 0 if where.slice else 2)
         finally:
             origin.stop()
-        subjects = [p.name for p in proxies if isinstance(p, Fastlb)]
-        names = [p.name for p in proxies]
-        text = report.markdown(campaign.samples, names, subjects, about)
-        raw: dict[str, object] = {
-            "machine": about,
-            "seconds": plan.seconds,
-            "rounds": plan.rounds,
-            "access_log": plan.log,
-            "missing": [*notes, *campaign.missing],
-            "configurations": {p.name: p.configs for p in proxies} | {"origin": {"": origin.config}},
-        }
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = report.save(out, stamp, text, raw, campaign.samples)
-        html = path.with_suffix(".html")
-        html.write_text(report_page.html(campaign.samples, names, subjects, raw))
-    print(f"\n{text}\nsaved: {html}, {path.name} and {path.with_suffix('.json').name}")
+            results.configured({p.name: p.configs for p in proxies} | {"origin": {"": origin.config}}, where.notes)
+            if where.resume:
+                saved.save(results, where.resume)
+    if left := len(campaign.left()):
+        if where.slice:
+            print(f"{left} of {parts} parts are left: run this again", flush=True)
+            return None
+        results.missing.append(f"the time was up: {left} of {parts} parts, all of the last rounds, were not measured")
+    html, text = saved.write(results, where.out, where.release)
+    if where.resume:
+        where.resume.unlink()
+    print(f"\n{text}\nsaved: {html}, and the same as .md and .json")
     return html
 
 
@@ -260,7 +198,9 @@ def own(
     for note in notes:
         print(f"note: {note}", flush=True)
     plan = bounded(Plan(chosen, peers, 3.0, 3), minutes)
-    return compare(plan, scene, out, None, {}, cores, notes)
+    page = compare(plan, scene, Where(out, cores, notes=notes, bound=minutes * 60))
+    assert page is not None
+    return page
 
 
 def main(argv: Sequence[str], checkout: Path) -> int:
@@ -275,18 +215,24 @@ def main(argv: Sequence[str], checkout: Path) -> int:
         if not (Path(folder) / "fastlb").is_dir():
             raise SystemExit(f"--checkout {pair}: {folder or 'nothing'} is no checkout of fastlb")
         others[name] = Path(folder).resolve()
-    plan = Plan(
-        tuple(w for w in WORKLOADS if w.name in options.only),
-        tuple(options.proxies.split(",")),
-        options.seconds,
-        options.rounds,
-        not options.no_log,
-        options.idle,
+    cells = tuple(
+        replace(w, connections=options.idle) if w.name == "idle" else w for w in WORKLOADS if w.name in options.only
     )
+    plan = Plan(cells, tuple(options.proxies), options.seconds, options.rounds, not options.no_log)
     if options.minutes:
         plan = bounded(plan, options.minutes)
-    proxy_core = cores[-1] if options.proxy_core is None else options.proxy_core
-    load_core = cores[0] if options.load_core is None else options.load_core
-    out = checkout / "benchmarks" / "results" if options.release else options.out or checkout / "build" / "compare"
-    compare(plan, None, out, checkout, others, (proxy_core, load_core), silent=options.silent)
-    return 0
+    where = Where(
+        checkout / "benchmarks" / "results" if options.release else options.out or checkout / "build" / "compare",
+        (
+            cores[-1] if options.proxy_core is None else options.proxy_core,
+            cores[0] if options.load_core is None else options.load_core,
+        ),
+        checkout,
+        others,
+        options.silent,
+        resume=options.resume,
+        slice=options.slice or 0.0,
+        bound=(options.minutes or 0.0) * 60,
+        release=options.release,
+    )
+    return 0 if compare(plan, None, where) else MORE

@@ -1,4 +1,8 @@
-"""The generator as a process: a plan as JSON on standard input, what it counted as JSON on standard output."""
+"""The generator as a process: lines on standard input, answers as lines on standard output.
+
+First a plan as JSON, answered by how many connections are open and were answered once; then how many seconds to
+drive, answered by what was counted as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from fastlb.bench.load import Generator
 
 
 def main() -> None:
-    plan = json.load(sys.stdin)
+    plan = json.loads(sys.stdin.readline())
     os.sched_setaffinity(0, {plan["core"]})
     generator = Generator(
         "127.0.0.1",
@@ -21,8 +25,14 @@ def main() -> None:
         close=plan["close"],
         upgrade=bytes.fromhex(plan["upgrade"]),
         expect=plan["expect"],
+        tls=plan["tls"],
+        resume=plan["resume"],
     )
-    json.dump(generator.run(plan["seconds"]), sys.stdout)
+    print(generator.prepare(), flush=True)
+    seconds = sys.stdin.readline()
+    if seconds:
+        print(json.dumps(generator.run(float(seconds))), flush=True)
+        sys.stdin.readline()  # keeps what is open until told
 
 
 if __name__ == "__main__":

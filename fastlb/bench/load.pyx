@@ -2,13 +2,16 @@
 
 At a fixed rate (open loop) a request has a time at which it is due, whatever became of those before it, and its latency
 counts from then: a stall of the proxy is felt by all who would have come meanwhile, not by the one that waited
-(coordinated omission). One thread, one epoll set, no Python on the way.
+(coordinated omission). One thread, one epoll set, no Python on the way. Over TLS where asked.
 """
 
 from libc.errno cimport EAGAIN, EINTR, ENOTCONN, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr
+
+from fastlb.bench.tls_client cimport (bench_ssl_close, bench_ssl_context, bench_ssl_context_free, bench_ssl_find,
+                                      bench_ssl_forget, bench_ssl_keep, bench_ssl_open, bench_ssl_recv, bench_ssl_send)
 
 import socket
 
@@ -68,6 +71,7 @@ cdef extern from * nogil:
 cdef enum:
     HEAD = 8192                 # largest head of an answer
     BATCH = 512
+    WAVE = 128                  # connections that are opened at a time
     SCRATCH = 262144
     TIMER = 0xFFFFFFFF
     # latencies: 64 buckets for each power of two of microseconds, 1.6 % wide
@@ -85,6 +89,8 @@ ctypedef struct Conn:
     int64_t left                # of the body; -1 = until the end
     size_t have                 # of the head
     char* head
+    void* tls                   # SSL, or NULL
+    void* session               # of the last connection, where sessions are resumed
 
 cdef inline int bucket(uint64_t us) noexcept nogil:
     cdef int power = 0
@@ -102,16 +108,20 @@ cdef inline uint64_t bucket_top(int i) noexcept nogil:
 
 
 cdef class Generator:
-    """Sends `request` to host:port (IPv4) over `connections`; `run` may be called once.
+    """Sends `request` to host:port (IPv4) over `connections`; `prepare`, if at all, and then `run` may be called once.
 
     rate      requests a second, spread evenly; 0 = each connection asks again as soon as it is answered
     close     the server closes after each answer: a connection for each request
     upgrade   sent first on each connection and answered with 101; then `request` is a message whose answer has `expect`
               bytes
+    tls       the server's name in TLS; certificates are not verified. Empty: plain
+    resume    with `close` and `tls`: each connection but the first of each slot resumes the session of the one before
     """
 
     cdef:
-        bytes _request, _upgrade
+        bytes _request, _upgrade, _tls
+        void* _context          # SSL_CTX, or NULL
+        bint _resume
         uint32_t _ip
         int _port, _n, _ep, _timer, _nidle
         size_t _expect
@@ -124,14 +134,25 @@ cdef class Generator:
         uint64_t _counts[PARTS * POWERS]
         uint64_t _answers, _errors, _refused, _bytes, _late_ns
         uint64_t _end
+        bint _begun
 
     def __cinit__(self, str host, int port, bytes request not None, *, int connections=1, double rate=0,
-                  bint close=False, bytes upgrade=b"", size_t expect=0):
+                  bint close=False, bytes upgrade=b"", size_t expect=0, str tls="", bint resume=False):
         cdef int i
         if connections < 1 or not request:
             raise ValueError("at least one connection, and a request")
         self._request, self._upgrade, self._port = request, upgrade, port
         self._n, self._rate, self._close, self._expect = connections, rate, close, expect
+        self._tls, self._resume = tls.encode("ascii"), resume
+        if tls:
+            import _ssl
+            module = getattr(_ssl, "__file__", None)
+            path = module.encode() if module else b""
+            if not bench_ssl_find(<const char*>path if module else NULL):
+                raise OSError("the interpreter's libssl cannot be called: TLS cells need one that is a library")
+            self._context = bench_ssl_context()
+            if self._context == NULL:
+                raise MemoryError
         self._ip = int.from_bytes(socket.inet_aton(host), "little")
         self._conns = <Conn*>calloc(connections, sizeof(Conn))
         self._idle = <uint32_t*>calloc(connections, sizeof(uint32_t))
@@ -149,14 +170,49 @@ cdef class Generator:
         cdef int i
         if self._conns != NULL:
             for i in range(self._n):
+                if self._conns[i].tls != NULL:
+                    bench_ssl_close(self._conns[i].tls)
+                bench_ssl_forget(self._conns[i].session)
                 if self._conns[i].fd >= 0:
                     close(self._conns[i].fd)
+        bench_ssl_context_free(self._context)
         close(self._ep)
         close(self._timer)
         free(self._conns)
         free(self._idle)
         free(self._heads)
         free(self._scratch)
+
+    def prepare(self, double patience=30.0):
+        """Opens every connection and has one answer on each, so that `run` counts neither; returns how many succeeded.
+
+        Raises TimeoutError when that takes longer than `patience` seconds.
+        """
+        cdef epoll_event events[BATCH]
+        cdef uint64_t now = bench_now()
+        cdef uint64_t deadline = now + <uint64_t>(patience * 1e9)
+        cdef int n, i, begun = 0
+        cdef uint64_t answered
+        self._begun = True
+        # In waves: a burst of thousands overflows queues of the kernel, and what becomes of it then is not measured
+        while begun < self._n or self._nidle < self._n:
+            while begun < self._n and begun - self._nidle < WAVE:
+                if not self._open(begun):  # what it asks is sent once it is connected
+                    self._failed(begun)
+                begun += 1
+            with nogil:
+                n = epoll_wait(self._ep, events, BATCH, 100)
+            now = bench_now()
+            for i in range(n):
+                self._serve(events[i].data.u32, now)
+            if now > deadline:
+                n = self._n - self._nidle
+                raise TimeoutError(f"{n} of {self._n} connections have no answer after {patience:g} s")
+        answered = self._n - self._errors
+        self._answers = self._errors = self._refused = self._bytes = 0
+        for i in range(PARTS * POWERS):
+            self._counts[i] = 0
+        return answered
 
     def run(self, double seconds):
         """Asks for so long; what is unanswered then does not count, but at a fixed rate its wait does.
@@ -169,13 +225,14 @@ cdef class Generator:
         cdef uint64_t began, now, due = 0, step = 0, dummy
         cdef int n, i
         bench_watch(self._ep, self._timer, EPOLLIN | EPOLLET, TIMER, EPOLL_CTL_ADD)
-        for i in range(self._n):
-            self._idle[i] = self._n - 1 - i
-        self._nidle = self._n
-        if self._upgrade:
-            self._nidle = 0
+        if not self._begun:
             for i in range(self._n):
-                self._open(i)
+                self._idle[i] = self._n - 1 - i
+            self._nidle = self._n
+            if self._upgrade:
+                self._nidle = 0
+                for i in range(self._n):
+                    self._open(i)
         began = now = bench_now()
         self._end = began + <uint64_t>(seconds * 1e9)
         if self._rate > 0:
@@ -225,6 +282,11 @@ cdef class Generator:
         if c.fd < 0:
             return False
         c.sent = c.have = 0
+        if self._context != NULL:
+            c.tls = bench_ssl_open(self._context, c.fd, self._tls, c.session if self._resume else NULL)
+            if c.tls == NULL:
+                self._reset(c)
+                return False
         c.state = UPGRADING if self._upgrade else SENDING
         bench_watch(self._ep, c.fd, EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP, i, EPOLL_CTL_ADD)
         return True
@@ -254,7 +316,10 @@ cdef class Generator:
         cdef size_t size = len(what)
         cdef ssize_t n
         while c.sent < size:
-            n = send(c.fd, p + c.sent, size - c.sent, MSG_NOSIGNAL)
+            if c.tls != NULL:
+                n = bench_ssl_send(c.tls, p + c.sent, size - c.sent)
+            else:
+                n = send(c.fd, p + c.sent, size - c.sent, MSG_NOSIGNAL)
             if n < 0:
                 if errno == EAGAIN or errno == ENOTCONN:  # still connecting
                     return
@@ -276,9 +341,9 @@ cdef class Generator:
             self._send(i)
         while c.fd >= 0:
             if c.state == BODY:
-                n = recv(c.fd, self._scratch, SCRATCH, 0)
+                n = self._receive(c, self._scratch, SCRATCH)
             else:
-                n = recv(c.fd, c.head + c.have, HEAD - c.have, 0)
+                n = self._receive(c, c.head + c.have, HEAD - c.have)
             if n < 0:
                 if errno != EAGAIN:
                     self._failed(i)
@@ -302,6 +367,11 @@ cdef class Generator:
                 c.have += n
                 if not self._head(i, now) or c.state == IDLE:
                     return
+
+    cdef inline ssize_t _receive(self, Conn* c, char* to, size_t n) noexcept:
+        if c.tls != NULL:
+            return bench_ssl_recv(c.tls, to, n)
+        return recv(c.fd, to, n, 0)
 
     # Looks for the end of the answer's head; False when the connection is in no state to go on.
     cdef bint _head(self, uint32_t i, uint64_t now) noexcept:
@@ -356,6 +426,8 @@ cdef class Generator:
         cdef Conn* c = &self._conns[i]
         self._answers += 1
         self._counts[bucket((now - c.due) // 1000)] += 1
+        if self._resume and c.tls != NULL and not bench_ssl_keep(c.tls, &c.session):
+            self._errors += 1
         if self._close:
             self._reset(c)
         else:
@@ -374,6 +446,9 @@ cdef class Generator:
             self._nidle += 1
 
     cdef void _reset(self, Conn* c) noexcept:
+        if c.tls != NULL:
+            bench_ssl_close(c.tls)
+        c.tls = NULL
         if c.fd >= 0:
             close(c.fd)
         c.fd = -1

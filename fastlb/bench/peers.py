@@ -15,6 +15,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ class Setup:
     load_core: int
     folder: Path
 
+    def cores(self, workers: int) -> set[int]:
+        """Of a proxy: its own, and for more than one worker that of the load too, as there are no others."""
+        return self.proxy_cores if workers <= len(self.proxy_cores) else self.proxy_cores | {self.load_core}
+
 
 class Proxy(ABC):
     """One of the compared programs. `start` and `stop` may be repeated; each start has a port of its own."""
@@ -56,6 +61,8 @@ class Proxy(ABC):
         self.scene = Scene(())
         self.child: Child | None = None
         self.configs: dict[str, str] = {}  # by the scene's words
+        self.answered = 0  # requests since the start that its access log has to tell of
+        self._read = self._lines = 0  # bytes and lines of the log looked at
 
     @property
     def access_log(self) -> Path:
@@ -87,14 +94,15 @@ class Proxy(ABC):
     def start(self, scene: Scene) -> None:
         self.scene = scene
         self.access_log.unlink(missing_ok=True)
+        self.answered = self._read = self._lines = 0
         self.port = free_port()
         text = self.configuration()
         self.configs[scene.told()] = text
         path = self.setup.folder / f"{self.name}{self.suffix}"
         path.write_text(text)
-        cores = self.setup.proxy_cores
+        cores = self.setup.cores(scene.workers)
         self.child = Child(self.command(path), cores, self.output(), self.environment(), self.setup.folder)
-        self.child.wait_port(self.port)
+        (self.child.wait_udp if scene.mode == "udp" else self.child.wait_port)(self.port)
 
     def stop(self) -> None:
         if self.child is not None:
@@ -106,7 +114,20 @@ class Proxy(ABC):
         if not self.scene.log or not self.access_log.exists():
             return 0
         with self.access_log.open("rb") as log:
-            return sum(block.count(b"\n") for block in iter(lambda: log.read(1 << 20), b""))
+            log.seek(self._read)
+            while block := log.read(1 << 20):
+                self._read += len(block)
+                self._lines += block.count(b"\n")
+        return self._lines
+
+    def unlogged(self, patience: float = 2.0) -> int:
+        """Answered requests that the access log does not tell of; waits for what is written late."""
+        deadline = time.monotonic() + patience
+        while True:
+            missing = max(0, self.answered - self.logged_lines()) if self.scene.log else 0
+            if not missing or time.monotonic() > deadline:
+                return missing
+            time.sleep(0.05)  # nothing tells when another process writes
 
 
 def first_line(argv: list[str], cwd: str | None = None) -> str:

@@ -69,6 +69,14 @@ class Child:
                     raise RuntimeError(f"{' '.join(self.argv)} does not listen:\n{self.log.read_text()}") from None
                 time.sleep(0.02)  # nothing tells when another process listens
 
+    def wait_udp(self, port: int, seconds: float = 30.0) -> None:
+        """The same for datagrams: returns once a socket of this machine is bound to the port."""
+        deadline = time.monotonic() + seconds
+        while f":{port:04X} " not in Path("/proc/net/udp").read_text():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{' '.join(self.argv)} does not listen:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
     def ended(self) -> bool:
         """True once the program itself is gone."""
         return self._process.poll() is not None

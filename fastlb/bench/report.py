@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from fastlb.bench.workloads import IDLE, IDLE_GOAL, WORKLOADS, Sample
+from fastlb.bench.cells import IDLE, IDLE_GOAL
+from fastlb.bench.workloads import WORKLOADS, Sample
 
 WIDE = 0.25  # a cell whose rounds differ by more than this share of their median gets no verdict
 
@@ -37,7 +36,7 @@ def median(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> fl
     return statistics.median(found) if found else None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Ratio:
     """Median of the rounds' ratios, largest less smallest, and of how many rounds."""
 
@@ -104,17 +103,20 @@ def markdown(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequen
 
 
 def _idle_table(samples: Sequence[Sample], proxies: Sequence[str]) -> list[str]:
-    if not any(s.workload == IDLE for s in samples):
-        return []
-    lines = ["", "| idle keep-alive connections | proxy | bytes each | base RSS MB |", "|---|---|---:|---:|"]
-    for proxy in proxies:
-        count = median(samples, IDLE, proxy, "connections")
-        if count is None:
-            continue
-        each = _cell(median(samples, IDLE, proxy, "bytes_each"), lambda v: f"{v:,.0f}")
-        base = _cell(median(samples, IDLE, proxy, "base_rss_mb"), lambda v: f"{v:.0f}")
-        lines.append(f"| {count:,.0f} held open after one request | {proxy} | {each} | {base} |")
-    return lines
+    lines = [
+        "",
+        "| held open after one request | proxy | how many | bytes each | base RSS MB |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for w in WORKLOADS:
+        for proxy in proxies:
+            count = median(samples, w.name, proxy, "connections")
+            if count is None:
+                continue
+            each = _cell(median(samples, w.name, proxy, "bytes_each"), lambda v: f"{v:,.0f}")
+            base = _cell(median(samples, w.name, proxy, "base_rss_mb"), lambda v: f"{v:.0f}")
+            lines.append(f"| {w.title} | {proxy} | {count:,.0f} | {each} | {base} |")
+    return lines if len(lines) > 3 else []
 
 
 def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[str]) -> list[str]:
@@ -124,25 +126,24 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
         return []
     lines = [
         "",
-        "Ratios within a round, median (± half the spread, where there were several); below 1 the subject is cheaper.",
+        "Ratios of CPU a request, or of what is named, within a round: median (± half the spread, where there were "
+        "several); below 1 the subject is cheaper.",
         "",
-        "| subject | workload | " + " | ".join(f"CPU to {p}" for p in peers) + " | goal (HAProxy) | |",
+        "| subject | workload | " + " | ".join(f"to {p}" for p in peers) + " | goal (HAProxy) | |",
         "|---|---|" + "---:|" * (len(peers) + 1) + "---|",
     ]
     for subject in subjects:
         for w in WORKLOADS:
-            found = {p: ratio(samples, w.name, subject, p, "cpu_us") for p in peers if p != subject}
+            found = {p: ratio(samples, w.name, subject, p, w.key) for p in peers if p != subject}
             if not any(found.values()):
                 continue
             cells = [_ratio_cell(found.get(p)) for p in peers]
-            lines.append(f"| {subject} | {w.title} | {' | '.join(cells)} | {_verdict(w.goal, found.get('haproxy'))} |")
-        each = median(samples, IDLE, subject, "bytes_each")
-        if each is not None:
-            cells = [_ratio_cell(ratio(samples, IDLE, subject, p, "bytes_each")) for p in peers]
-            met = "met" if each <= IDLE_GOAL else "MISSED"
-            lines.append(
-                f"| {subject} | bytes an idle connection | {' | '.join(cells)} | ≤ {IDLE_GOAL} bytes | {met} |"
-            )
+            verdict = _verdict(w.goal, found.get("haproxy"))
+            if w.name == IDLE:
+                each = median(samples, w.name, subject, w.key) or 0.0
+                verdict = f"≤ {IDLE_GOAL} bytes | {'met' if each <= IDLE_GOAL else 'MISSED'}"
+            title = w.title + {"bytes_each": ", memory", "p99_us": ", p99"}.get(w.key, "")
+            lines.append(f"| {subject} | {title} | {' | '.join(cells)} | {verdict} |")
     return lines
 
 
@@ -162,13 +163,3 @@ def _verdict(goal: float | None, to_haproxy: Ratio | None) -> str:
     if abs(to_haproxy.median - goal) <= to_haproxy.spread / 2 and to_haproxy.spread > 0.1:
         return f"≤ {goal:.2f} | spread too wide"
     return f"≤ {goal:.2f} | {'met' if to_haproxy.median <= goal else 'MISSED'}"
-
-
-def save(folder: Path, stamp: str, text: str, raw: dict[str, object], samples: Sequence[Sample]) -> Path:
-    """Writes STAMP.md and STAMP.json; returns the path of the Markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
-    raw = {**raw, "samples": [dataclasses.asdict(s) for s in samples]}  # raw data: nothing is left out
-    (folder / f"{stamp}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    path = folder / f"{stamp}.md"
-    path.write_text(text)
-    return path

@@ -11,8 +11,9 @@ from html import escape
 from typing import Any
 
 from fastlb.bench import page, svg
+from fastlb.bench.cells import Workload
 from fastlb.bench.report import WIDE, median, ratio
-from fastlb.bench.workloads import IDLE, WORKLOADS, Sample, Workload, percentile
+from fastlb.bench.workloads import WORKLOADS, Sample, percentile
 
 COLOURS = ("fastlb", "haproxy", "nginx", "envoy", "caddy")
 SHARES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
@@ -80,11 +81,9 @@ def html(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[s
     if subjects:
         parts += ["<h2>Ratios to the peers</h2>", _ratios(samples, cells, proxies, subjects)]
     parts.append('<h2>CPU a request</h2><div class="charts">')
-    parts += [
-        f"<div>{bars(samples, w, proxies, 'cpu_us', 'µs')}</div>" for w in cells if w.kind not in ("idle", "latency")
-    ]
+    parts += [f"<div>{bars(samples, w, proxies, 'cpu_us', 'µs')}</div>" for w in cells if w.key == "cpu_us"]
     parts.append('</div><h2>Requests a second, at saturation of one core or of the load</h2><div class="charts">')
-    parts += [f"<div>{bars(samples, w, proxies, 'rps', '/s')}</div>" for w in cells if w.kind == "load"]
+    parts += [f"<div>{bars(samples, w, proxies, 'rps', '/s')}</div>" for w in cells if w.key == "cpu_us"]
     parts.append("</div>")
     if any(w.kind == "latency" for w in cells):
         parts.append(
@@ -93,11 +92,11 @@ def html(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[s
         )
         parts += [f"<div>{curves(samples, w, proxies)}</div>" for w in cells if w.kind == "latency"]
         parts.append("</div>")
-    idle = next((w for w in cells if w.name == IDLE), None)
+    idle = [w for w in cells if w.kind == "idle"]
     if idle:
         parts.append('<h2>Memory</h2><div class="charts">')
-        parts.append(f"<div>{bars(samples, idle, proxies, 'bytes_each', 'bytes a connection')}</div>")
-        parts.append(f"<div>{bars(samples, idle, proxies, 'base_pss_mb', 'MB at the start (PSS)')}</div></div>")
+        parts += [f"<div>{bars(samples, w, proxies, 'bytes_each', 'bytes a connection')}</div>" for w in idle]
+        parts.append(f"<div>{bars(samples, idle[0], proxies, 'base_pss_mb', 'MB at the start (PSS)')}</div></div>")
     troubles = sorted({f"{s.proxy}, {s.workload}: {s.errors}" for s in samples if s.errors})
     parts += [f'<p class="bad">{escape(text)}</p>' for text in [*raw["missing"], *troubles]]
     parts.append("<h2>Configurations</h2>")
@@ -111,7 +110,7 @@ def _ratios(
 ) -> str:
     rows = []
     for cell in cells:
-        key = "bytes_each" if cell.name == IDLE else "p99_us" if cell.kind == "latency" else "cpu_us"
+        key = cell.key
         row = [escape(cell.title), {"bytes_each": "memory", "p99_us": "p99", "cpu_us": "CPU"}[key]]
         for peer in (p for p in proxies if p != subjects[0]):
             found = ratio(samples, cell.name, subjects[0], peer, key)
@@ -142,7 +141,7 @@ def readme_table(samples: Sequence[Sample], proxies: Sequence[str], raw: dict[st
         "|---|" + "---:|" * (len(proxies) + len(peers)),
     ]
     for cell in WORKLOADS:
-        key = "bytes_each" if cell.name == IDLE else "p99_us" if cell.kind == "latency" else "cpu_us"
+        key = cell.key
         values = [median(samples, cell.name, p, key) for p in proxies]
         if values[0] is None:
             continue

@@ -17,9 +17,10 @@ class Scene:
     """What a proxy has to do. What is not said here is each program's default.
 
     servers    ports of the servers on the loopback, with weights
-    mode       http, tcp
+    mode       http, tcp, udp
     balance    round_robin or least_connections
     tls        certificate and key in one file: the listener speaks TLS
+    name       of the site, as clients ask for it in TLS
     extra      fastlb alone: a whole configuration of the user's own instead of the generated one
     """
 
@@ -33,6 +34,7 @@ class Scene:
     websockets: bool = False
     connections: int = field(default_factory=connections_possible)
     extra: str = ""
+    name: str = "bench.example"
 
     def weight(self, i: int) -> int:
         return self.weights[i] if self.weights else 1

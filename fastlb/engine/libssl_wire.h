@@ -72,8 +72,9 @@ static BIO_METHOD* fl_wire_method(void) {
     return m;
 }
 
-/* Encrypts with the current key, decrypts with any; a ticket of an older key is renewed. The connection's ex_data 0 is
-   its worker's wire. */
+/* Encrypts with the current key, decrypts with any. A ticket of an older key is renewed, and in TLS 1.3 every one: there
+   clients use a ticket once (RFC 8446 appendix C.4), so one that got no new one could not resume the next time. The
+   connection's ex_data 0 is its worker's wire. */
 static int fl_ticket_key(SSL* s, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
                          int encrypt) {
     fl_wire* w = (fl_wire*)fl_ssl.SSL_get_ex_data(s, 0);
@@ -107,7 +108,7 @@ static int fl_ticket_key(SSL* s, unsigned char* name, unsigned char* iv, EVP_CIP
     if ((encrypt ? fl_ssl.EVP_EncryptInit_ex : fl_ssl.EVP_DecryptInit_ex)(
             cipher, fl_ssl.EVP_aes_256_cbc(), NULL, w->tickets.keys[i] + 48, iv) != 1)
         return -1;
-    return encrypt || i == 0 ? 1 : 2;
+    return encrypt || (i == 0 && strcmp(fl_ssl.SSL_get_version(s), "TLSv1.3") != 0) ? 1 : 2;
 }
 
 static BIO* fl_wire_bio(BIO_METHOD* method, fl_wire* w) {

@@ -13,18 +13,20 @@ from pathlib import Path
 import pytest
 
 from fastlb import parse
-from fastlb.bench import report_page
-from fastlb.bench.compare import Plan, arguments, bounded
+from fastlb.bench import report_page, saved
+from fastlb.bench.cells import request
+from fastlb.bench.compare import arguments
 from fastlb.bench.load import Generator
 from fastlb.bench.own import scene_of_file
 from fastlb.bench.peers import Setup
 from fastlb.bench.peers_more import PEERS
+from fastlb.bench.plan import Plan, bounded
 from fastlb.bench.process import Child, cpu_seconds, memory, tree
 from fastlb.bench.report import Ratio, markdown, ratio
 from fastlb.bench.scene import Scene
-from fastlb.bench.workloads import WORKLOADS, Sample, percentile, request
+from fastlb.bench.workloads import WORKLOADS, Sample, percentile
 from fastlb.testing import Hang, Origin, by_path, respond
-from tests.helpers import ROOT, free_port, need, wait_until
+from tests.helpers import ROOT, SLOWNESS, free_port, need, wait_until
 
 
 def test_generator_counts_what_it_was_answered() -> None:
@@ -39,6 +41,18 @@ def test_generator_counts_what_it_was_answered() -> None:
     found = Generator("127.0.0.1", free_port(), request("/"), connections=2).run(0.1)
     assert found["answers"] == 0
     assert found["errors"] > 0
+
+
+def test_connections_are_open_before_anything_counts() -> None:
+    with Origin(by_path({"/ok": respond(b"hello")})) as origin:
+        generator = Generator("127.0.0.1", origin.address[1], request("/ok"), connections=150)
+        assert generator.prepare() == 150
+        found = generator.run(0.2)
+        assert found["answers"] > 0
+        assert found["bytes"] == 5 * found["answers"]
+        assert sum(found["latencies"].values()) == found["answers"]
+    with Origin([Hang()]) as origin, pytest.raises(TimeoutError, match="2 of 2 connections"):
+        Generator("127.0.0.1", origin.address[1], request("/"), connections=2).prepare(0.2)
 
 
 def test_a_stall_is_felt_by_all_who_were_due() -> None:
@@ -107,7 +121,7 @@ def test_a_bound_of_minutes_is_kept() -> None:
     shorter = bounded(plan, 15)
     assert plan.duration() > 15 * 60 >= shorter.duration()
     assert shorter.workloads == plan.workloads
-    assert (bounded(plan, 0.1).rounds, bounded(plan, 0.1).seconds) == (2, 1.0)
+    assert (bounded(plan, 0.1).rounds, bounded(plan, 0.1).seconds) == (2, 0.6)
 
 
 def test_page_and_readme_tell_what_was_measured() -> None:
@@ -198,31 +212,56 @@ def test_ratios_are_within_a_round() -> None:
     assert "≤ 0.90 | met" in text
 
 
+def compared(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.compare", *argv], cwd=ROOT, capture_output=True, text=True,
+        timeout=100 * SLOWNESS, check=False,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
-def test_peers_are_measured_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.timeout(120 * SLOWNESS)
+def test_peers_are_measured_side_by_side_in_slices(tmp_path: Path) -> None:
+    """One slice measures one part, since none is over at once; the second one the other, and writes the reports."""
     for program, package in (("haproxy", "haproxy"), ("nginx", "nginx-light"), ("openssl", "openssl")):
         need(program, package)
     began = time.monotonic()
-    argv = ["--proxies", "haproxy,nginx", "--rounds", "1", "--seconds", "1", "--only", "keepalive,idle"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compare", *argv, "--idle", "300", "--out", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    cells = "keepalive,tls-resumed,tls-idle"
+    kept = tmp_path / "kept.json"
+    slices = ["--resume", str(kept), "--slice", "0.1", "--out", str(tmp_path / "out")]
+    done = compared(*slices, "--proxies", "haproxy,nginx", "--rounds", "1", "--seconds", "0.5", "--only", cells)
+    assert done.returncode == 75, done.stderr + done.stdout
+    assert {s["workload"] for s in json.loads(kept.read_text())["samples"]} == {"keepalive"}
+    done = compared(*slices)
     assert done.returncode == 0, done.stderr + done.stdout
     elapsed = time.monotonic() - began
-    saved = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert not kept.exists(), "what is in the report is not gone on from"
+    saved = json.loads(next((tmp_path / "out").glob("*.json")).read_text())
     assert set(saved["configurations"]) == {"haproxy", "nginx", "origin"}
     rows = {(s["workload"], s["proxy"]): s for s in saved["samples"]}
+    assert len(rows) == len(saved["samples"]) == 6
     for proxy in ("haproxy", "nginx"):
-        row = rows["keepalive", proxy]
-        assert row["errors"] == ""
-        assert row["values"]["log_lines"] >= row["values"]["requests"] > 100
-        assert 0 < row["values"]["cpu_us"] * row["values"]["requests"] / 1e6 < elapsed
-        assert 50 < rows["idle", proxy]["values"]["bytes_each"] < 50_000
+        for cell in ("keepalive", "tls-resumed"):
+            row = rows[cell, proxy]
+            assert row["errors"] == ""
+            assert 0 < row["values"]["cpu_us"] * row["values"]["requests"] / 1e6 < elapsed
+        assert 1000 < rows["tls-idle", proxy]["values"]["bytes_each"] < 200_000
+
+
+def test_what_was_measured_survives_the_file(tmp_path: Path) -> None:
+    plan = Plan((WORKLOADS[0], WORKLOADS[-1]), ("fastlb", "haproxy"), 0.6, 3)
+    sample = Sample("keepalive", "fastlb", 1, {"cpu_us": 10.0}, "1 broken", {100: 9, 90_000: 1})
+    results = saved.Results(plan, [sample], done={(0, ""), (1, "tls")}, about={"cpu": "x", "load": "1"})
+    results.configured({"fastlb": {"a": "b"}}, ["a note"])
+    saved.save(results, tmp_path / "kept.json")
+    found = saved.load(tmp_path / "kept.json")
+    assert (found.plan, found.done, found.missing, found.proxies) == (plan, results.done, ["a note"], ["fastlb"])
+    assert (found.samples[0].values, found.samples[0].errors) == (sample.values, sample.errors)
+    assert sum(found.samples[0].latencies.values()) == 10
+    assert percentile(found.samples[0].latencies, 0.99) == pytest.approx(90_000, rel=0.02)
+    found.begin({"cpu": "x", "load": "7"}, ["fastlb"], ["fastlb"])
+    with pytest.raises(ValueError, match="another cpu"):
+        found.begin({"cpu": "y"}, ["fastlb"], ["fastlb"])
 
 
 def test_help_names_every_cell(capsys: pytest.CaptureFixture[str]) -> None:

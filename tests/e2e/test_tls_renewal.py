@@ -219,3 +219,17 @@ def test_get_over_a_resumed_session(renewing: Balancer) -> None:
         assert s.session_reused
         assert get(s).endswith("ok")
         assert isinstance(shown(s), x509.Certificate)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_each_connection_resumes_the_one_before(renewing: Balancer, version: ssl.TLSVersion) -> None:
+    """A client of TLS 1.3 uses a ticket once: a resumed connection has to bring the next one."""
+    with handshake(renewing, minimum_version=version, maximum_version=version) as s:
+        assert get(s).endswith("ok")
+        session, context = s.session, s.context
+    for _ in range(5):
+        plain = socket.create_connection(("127.0.0.1", renewing.ports["web"]), timeout=10)
+        with context.wrap_socket(plain, server_hostname="a.test", session=session) as s:
+            assert s.session_reused
+            assert get(s).endswith("ok")
+            session = s.session
