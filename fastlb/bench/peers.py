@@ -120,7 +120,7 @@ class Proxy(ABC):
                 self._lines += block.count(b"\n")
         return self._lines
 
-    def unlogged(self, patience: float = 2.0) -> int:
+    def unlogged(self, patience: float = 10.0) -> int:
         """Answered requests that the access log does not tell of; waits for what is written late."""
         deadline = time.monotonic() + patience
         while True:
