@@ -13,7 +13,7 @@ from tests.source_tree import Import, all_imports, cython_imports, python_import
 
 EVERYTHING = {
     "_core", "spec", "errors", "balance", "http", "engine", "control", "health", "discovery", "autoscale", "dns",
-    "runtime", "admin", "config", "client", "embed", "cli", "testing", "bench",
+    "runtime", "admin", "config", "client", "embed", "cli", "testing", "bench", "acme",
 }  # fmt: skip
 
 # Parts of the package (directory or module below fastlb) and what each may import beside itself.
@@ -31,7 +31,8 @@ TABLE: dict[str, set[str]] = {
     "discovery": {"spec", "control"},
     "autoscale": {"spec", "control"},
     "dns": {"_core", "balance", "engine", "spec", "control"},
-    "runtime": {"spec", "control", "engine", "health", "discovery", "autoscale", "dns"},
+    "acme": {"spec", "control"},
+    "runtime": {"spec", "control", "engine", "health", "discovery", "autoscale", "dns", "acme"},
     "admin": {"spec", "control", "runtime"},
     "config": {"spec"},
     "client": {"balance", "spec", "health", "discovery"},
@@ -47,7 +48,7 @@ TABLE: dict[str, set[str]] = {
     "": {"spec", "errors", "config", "embed", "balance"},
 }
 
-COLD = {"control", "health", "discovery", "autoscale", "dns", "runtime", "admin", "config", "client"}
+COLD = {"acme", "control", "health", "discovery", "autoscale", "dns", "runtime", "admin", "config", "client"}
 SHARED = {"fastlb._core.region", "fastlb._core.histogram"}
 LEAVES = {"control": SHARED, "runtime": SHARED, "admin": SHARED}
 

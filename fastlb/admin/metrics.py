@@ -24,6 +24,7 @@ from fastlb.control import group_limits
 from fastlb.control.breakers import STATES as BREAKER_STATES
 from fastlb.control.breakers import breaker_status
 from fastlb.control.region import MAINT, Region
+from fastlb.runtime.acme_keeper import Order
 from fastlb.runtime.tls_keeper import Served
 
 T = TypeVar("T")
@@ -58,6 +59,14 @@ CERTIFICATES: Family[Served] = Family(
     "When a certificate ends, seconds since 1970.",
     lambda one: int(one.leaf.not_after.timestamp()),
 )
+ACME: list[Family[Order]] = [
+    Family("fastlb_acme_certificates_issued_total", "counter", "Certificates got by ACME, by their first name.",
+           lambda one: one.issued),
+    Family("fastlb_acme_orders_failed_total", "counter", "Orders that led to no certificate.", lambda one: one.failed),
+    Family("fastlb_acme_failing", "gauge", "1 while the last order has failed.", lambda one: int(one.failures > 0)),
+    Family("fastlb_acme_renewal_timestamp_seconds", "gauge", "When a certificate is renewed, seconds since 1970.",
+           lambda one: int(one.renew_at) if one.renew_at else None),
+]  # fmt: skip
 BUILD: Family[None] = Family("fastlb_build_info", "gauge", "Version of fastlb and of the interpreter.", lambda _: 1)
 
 
@@ -216,7 +225,10 @@ class Exporter:
             members = [(f'worker="{w.slot}"', w) for w in worker_facts(self._board.running)]
             yield from written(worker_families(), members)
         if chosen.scope("frontend"):
-            yield from written([CERTIFICATES], _certificates(self._board.running.service.tls.served()))
+            keeper = self._board.running.service.tls
+            yield from written([CERTIFICATES], _certificates(keeper.served()))
+            if keeper.acme.orders:
+                yield from written(ACME, [(f'name="{escaped(one.names[0])}"', one) for one in keeper.acme.orders])
             frontends = _labelled(self._frontends)
             yield from written([*frontend_families(region), *haproxy.frontend_families()], frontends)
         if chosen.scope("backend"):

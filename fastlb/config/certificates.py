@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .checks_acme import acme_checks
 from .model import Config
 from .models_tls import ServerTlsTable, TlsTable
+from .paths import Path as Place
 from .structure import Finding
 
 
-def certificates(config: Config) -> Iterator[Finding]:
+def certificates(config: Config, wrote: Callable[[Place, str], bool]) -> Iterator[Finding]:
     """Findings in the model's own paths. Reads the files; O(certificates)."""
     for name, frontend in config.frontends.items():
         for index, listener in enumerate(frontend.listen):
             if listener.tls is not None:
                 where = ("frontends", name, "listen", index, "tls")
+                if not listener.tls.cert and not any(wrote(where, key) for key in ("cert", "acme")):
+                    reason = "this key is needed: a certificate, or with acme the names of one that comes by itself"
+                    yield Finding((*where, "cert"), reason, missing=True)
                 for key, reason in (*_pairs(listener.tls), *_clients(listener.tls), *_ciphers(listener.tls)):
                     yield Finding((*where, key), reason)
-
+    yield from acme_checks(config)
     for name, backend in config.backends.items():
         if backend.tls is not None:
             for key, reason in _servers(backend.tls):

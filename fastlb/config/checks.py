@@ -46,7 +46,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.frontends(),
         *checker.backends(),
         *checker.listeners(),
-        *certificates(structure.model),
+        *certificates(structure.model, checker.wrote),
         *checker.admin(),
         *layer4(structure.model, checker.wrote),
     ]

@@ -11,6 +11,7 @@ from fastlb import spec
 from .convert_traffic import access, faults, main_backend, split
 from .cpus import usable_cpus
 from .model import Config
+from .models_acme import AcmeTable
 from .models_affinity import AffinityTable
 from .models_backends import BackendTable, HealthCheckTable, ServerTable
 from .models_frontends import FrontendTable, RouteTable
@@ -38,7 +39,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
             group=config.global_.group,
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
-        tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation),
+        tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation, acme=_acme(config.tls.acme)),
         resolver=spec.Resolver(**{**config.resolver.model_dump(), "nameservers": tuple(config.resolver.nameservers)}),
         tracing=spec.Tracing(sample=config.tracing.sample),
         admin=spec.Admin(
@@ -98,7 +99,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
             spec.Listen(
                 address=listener.address,
                 proxy_protocol=tuple(listener.proxy_protocol),
-                tls=_tls(listener.tls) if listener.tls else None,
+                tls=_tls(listener.tls, _acme(config.tls.acme)) if listener.tls else None,
             )
             for listener in table.listen
         ),
@@ -124,9 +125,18 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
     )
 
 
-def _tls(table: TlsTable) -> spec.Tls:
+def _acme(table: AcmeTable | None) -> spec.Acme | None:
+    if table is None:
+        return None
+    values = table.model_dump(exclude={"agree"})
+    return spec.Acme(**values | {"contact": tuple(table.contact)})
+
+
+def _tls(table: TlsTable, acme: spec.Acme | None) -> spec.Tls:
     return spec.Tls(
         cert=tuple(table.cert),
+        acme=tuple(table.acme),
+        acme_cert=str(acme.certificate(tuple(table.acme))) if acme and table.acme else "",
         key=table.key,
         strict_sni=table.strict_sni,
         min_version=table.min_version,

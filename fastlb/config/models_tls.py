@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from fastlb import spec
 
+from .models_acme import AcmeNames, AcmeTable
 from .models_rates import RATE_PATTERN, rate
 from .suggest import Invalid
 from .types import CheckHost, Duration, Table, choice, one_or_many, option
@@ -64,7 +65,6 @@ Protocol = Annotated[str, PlainValidator(_protocol), WithJsonSchema({"type": "st
 CertFile = Annotated[str, PlainValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]
 CertFiles = Annotated[
     list[CertFile],
-    Field(min_length=1),
     BeforeValidator(one_or_many, json_schema_input_type=CertFile | list[CertFile]),
 ]
 Version = Annotated[str, PlainValidator(_version), WithJsonSchema({"type": "string", "enum": ["1.2", "1.3"]})]
@@ -78,14 +78,16 @@ class TlsSettingsTable(Table):
         "Until session tickets get a new key; the three before are still taken. 0 = never.",
         shown="8h",
     )
+    acme: AcmeTable | None = option(None, "Where certificates come from by themselves.")
 
 
 class TlsTable(Table):
     """Certificates of a listener, and whom it speaks TLS with."""
 
     cert: CertFiles = option(
-        ..., "PEM files with a certificate and its chain, or directories of them; the first is the default."
+        list, "PEM files with a certificate and its chain, or directories of them; the first is the default."
     )
+    acme: AcmeNames = option(list, "Names of a certificate that is got and renewed as `[tls.acme]` says.")
     key: str = option("", "PEM file with the private key of a single cert; '' = inside it, or NAME.key beside it.")
     strict_sni: bool = option(_TLS.strict_sni, "Clients whose server name no certificate covers are turned away.")
     min_version: Version = option(_TLS.min_version, "Oldest version of TLS that is spoken.")

@@ -9,8 +9,10 @@ import dataclasses
 import os
 import socket
 
+from fastlb.control.challenges import present
 from fastlb.control.tls_client import client_tls
-from fastlb.control.tls import server_tls, tls_listeners
+from fastlb.control.tls import listener_tls, tls_listeners
+from fastlb.spec import Challenges
 
 from libc.stdint cimport uint32_t
 from fastlb._core.histogram cimport BUCKETS
@@ -91,6 +93,7 @@ cdef class Engine:
         object log_spec
         dict frontends          # name -> Frontend of the snapshot in force
         dict contexts           # (frontend name, listen index) -> (what it was made from, TlsServer)
+        object challenges       # Challenges that ACME servers look for now
         dict specs              # frontend name -> (Frontend, Spec) in force
         object ticket_keys      # of TLS sessions
         dict proxies            # (frontend name, listen index) -> Networks that begin with a PROXY header
@@ -118,6 +121,7 @@ cdef class Engine:
         self.core.sweeper = self.sweeper
         self.frontends = {}
         self.contexts = {}
+        self.challenges = Challenges()
         self.specs = {}
         self.ticket_keys = (os.urandom(80),)    # until somebody shares some
         self.proxies = {}
@@ -143,7 +147,7 @@ cdef class Engine:
         frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
         contexts = {}
         for f, index, _, tls in tls_listeners(spec):
-            contexts[f.name, index] = self._tls(f, index, tls, spec)
+            contexts[f.name, index] = listener_tls(f, tls, spec, self.contexts.get((f.name, index)))
         proxies = {
             (f.name, index): Networks(listen.proxy_protocol)
             for f in spec.frontends for index, listen in enumerate(f.listen) if listen.proxy_protocol
@@ -168,6 +172,7 @@ cdef class Engine:
         self.specs = {f.name: (f, spec) for f in spec.frontends}
         if contexts:
             self.tickets(self.ticket_keys)
+        self.challenge(self.challenges)
         for key, (_, server) in self.servers.items():
             kept = servers.get(key)
             if kept is None or kept[1] is not server:
@@ -185,21 +190,20 @@ cdef class Engine:
                     (<Listener>listener).expect(self.proxies.get((name, index)))
         self.reactor.settle()
 
-    def _tls(self, f, index, tls, spec):
-        """(what it was made from, the TLS of a listener): the same object as long as nothing of it changes."""
-        source = (tls, tls.pems, tls.authorities, tls.revoked, f.timeouts.header, spec.global_.workers)
-        before = self.contexts.get((f.name, index))
-        if before is not None and before[0] == source and tls.pems:
-            return before
-        return source, server_tls(tls, head=f.timeouts.header, workers=spec.global_.workers)
-
     def certificates(self, str frontend, int index, tls):
         """Handshakes of this listener that begin from now on use the certificates in `tls`. Raises, nothing changed."""
         for name, place, listener in self.listeners.values():
             if (name, place) == (frontend, index):
                 f, spec = self.specs[frontend]
-                self.contexts[name, place] = made = self._tls(f, place, tls, spec)
+                self.contexts[name, place] = made = listener_tls(f, tls, spec)
                 (<Listener>listener).replace((<Listener>listener).front, made[1])
+        self.challenge(self.challenges)
+
+    def challenge(self, challenges):
+        """What ACME servers look for is shown to them from now on, in answers and in handshakes."""
+        if challenges != self.challenges or challenges != Challenges():
+            present(challenges, self.frontends.values(), [made for _, made in self.contexts.values()])
+        self.challenges = challenges
 
     def tickets(self, keys):
         """Session tickets are made with the first of these keys (80 bytes each) and read with any."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fastlb.control.certificate import Leaf, client_certificate, leaf_of
+from fastlb.control.self_signed import stand_in
 from fastlb.engine.tls_context import TlsServer, set_ciphersuites, set_depth, set_groups
 from fastlb.errors import ConfigError, Problem
 from fastlb.spec import Frontend, Listen, Pem, Spec, Tls
@@ -40,6 +41,8 @@ def loaded(tls: Tls) -> Tls:
             if key is not None:
                 text += b"\n" + key.read_bytes()
             pems.append(Pem(str(cert), text))
+        if tls.acme:
+            pems.append(kept(tls))
         authorities = Path(tls.client_ca).read_bytes() if tls.client_ca else b""
         revoked = Path(tls.client_crl).read_bytes() if tls.client_crl else b""
     except OSError as error:
@@ -66,11 +69,21 @@ def files(tls: Tls) -> Iterator[tuple[Path, Path | None]]:
             yield file, key if key.exists() else None
 
 
+def kept(tls: Tls) -> Pem:
+    """What ACME has got; until there is something, a certificate that nobody trusts. Raises OSError."""
+    try:
+        return Pem(tls.acme_cert, Path(tls.acme_cert).read_bytes())
+    except FileNotFoundError:
+        return stand_in(tls.acme)
+
+
 def watched(tls: Tls) -> Iterator[Path]:
     """Every file and directory that `loaded` looks at; of those that cannot be listed, what is known of them."""
     for name in tls.cert:
         yield Path(name)
     yield from (Path(name) for name in (tls.key, tls.client_ca, tls.client_crl) if name)
+    if tls.acme_cert and Path(tls.acme_cert).exists():
+        yield Path(tls.acme_cert)
     try:
         for cert, key in files(tls):
             yield cert
@@ -129,6 +142,17 @@ def server_tls(tls: Tls, *, head: float = 0.0, workers: int = 1) -> TlsServer:
         group=_group(tls),
         describe=client_certificate,
     )
+
+
+Made = tuple[tuple[object, ...], TlsServer]  # what it was made from, and what the handshakes of a listener use
+
+
+def listener_tls(f: Frontend, tls: Tls, spec: Spec, before: Made | None = None) -> Made:
+    """The TLS of a listener of `f`: that of `before` as long as nothing of it changes. Raises ConfigError."""
+    source = (tls, tls.pems, tls.authorities, tls.revoked, f.timeouts.header, spec.global_.workers)
+    if before is not None and before[0] == source and tls.pems:
+        return before
+    return source, server_tls(tls, head=f.timeouts.header, workers=spec.global_.workers)
 
 
 def _beside(leaves: list[Leaf]) -> list[int]:

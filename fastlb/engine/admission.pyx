@@ -30,6 +30,10 @@ from fastlb.http.rewrite cimport incoming_request_id, upgrade_forwarded
 from fastlb._core.span cimport Span
 
 
+cdef enum:
+    CHALLENGE_MAX = 512         # bytes of the path
+
+
 cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
                          bint request_done) noexcept:
     cdef Core core = e.core
@@ -71,10 +75,28 @@ cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_
         e.fail(405, b"PR", b"CONNECT is not offered")
     elif h.content_length > front.max_body and front.max_body:
         e.fail(413, b"PR", b"request body longer than limits.body")
+    elif front.challenges is not None and answer_challenge(e, h):
+        pass
     elif front.redirect_https and not client.https():
         answer_here(e, None)
     else:
         find_route(e, h)
+
+
+cdef bint answer_challenge(Exchange e, RequestHead* h) noexcept:
+    """Answers an ACME server that looks for what proves a name (RFC 8555 section 8.3); false = no such request."""
+    cdef bytes path
+    if h.path.len > CHALLENGE_MAX:
+        return False
+    try:
+        path = (e.saved.data + h.path.off)[:h.path.len]
+        action = e.front.challenges.get(path)
+    except Exception:
+        return False
+    if action is None:
+        return False
+    answer_here(e, <Action>action)
+    return True
 
 
 cdef void set_client(Exchange e, ClientSide client) noexcept:

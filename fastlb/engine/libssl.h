@@ -36,7 +36,7 @@ enum {
     FL_SESS_CACHE_OFF = 0, FL_SESS_CACHE_CLIENT = 1, FL_SESS_CACHE_SERVER = 2, FL_SESS_CACHE_NO_INTERNAL = 0x300,
     FL_MODE_PARTIAL_WRITE = 1, FL_MODE_MOVING_BUFFER = 2, FL_MODE_AUTO_RETRY = 4, FL_MODE_RELEASE_BUFFERS = 16,
     FL_TLSEXT_OK = 0, FL_TLSEXT_FATAL = 2, FL_TLSEXT_NOACK = 3,
-    FL_AD_UNRECOGNIZED_NAME = 112,
+    FL_AD_UNRECOGNIZED_NAME = 112, FL_EXT_SERVER_NAME = 0, FL_EXT_ALPN = 16,
     FL_BIO_FLAGS_READ = 1, FL_BIO_FLAGS_RETRY = 8, FL_BIO_FLAGS_ALL = 0xf,
     FL_BIO_CTRL_FLUSH = 11, FL_BIO_CTRL_EOF = 2
 };
@@ -72,6 +72,9 @@ enum {
     X(int, SSL_SESSION_is_resumable, (const SSL_SESSION*)) \
     X(int, SSL_CTX_set_session_id_context, (SSL_CTX*, const unsigned char*, unsigned int)) \
     X(void, SSL_CTX_set_verify_depth, (SSL_CTX*, int)) \
+    X(SSL_CTX*, SSL_get_SSL_CTX, (const SSL*)) \
+    X(void, SSL_CTX_set_client_hello_cb, (SSL_CTX*, int (*)(SSL*, int*, void*), void*)) \
+    X(int, SSL_client_hello_get0_ext, (SSL*, unsigned int, const unsigned char**, size_t*)) \
     X(int, SSL_CTX_set_ciphersuites, (SSL_CTX*, const char*)) \
     X(int, SSL_CTX_set_tlsext_ticket_key_evp_cb, (SSL_CTX*, int (*)(SSL*, unsigned char*, unsigned char*, \
         EVP_CIPHER_CTX*, EVP_MAC_CTX*, int))) \

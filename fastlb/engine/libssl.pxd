@@ -42,6 +42,8 @@ cdef extern from "libssl.h" nogil:
         FL_TLSEXT_FATAL
         FL_TLSEXT_NOACK
         FL_AD_UNRECOGNIZED_NAME
+        FL_EXT_SERVER_NAME
+        FL_EXT_ALPN
         FL_TICKET_KEY
         FL_TICKET_KEYS
     ctypedef struct fl_libssl:
@@ -75,6 +77,9 @@ cdef extern from "libssl.h" nogil:
         int (*SSL_SESSION_is_resumable)(const SSL_SESSION*) noexcept
         int (*SSL_CTX_set_session_id_context)(SSL_CTX*, const unsigned char*, unsigned int) noexcept
         void (*SSL_CTX_set_verify_depth)(SSL_CTX*, int) noexcept
+        SSL_CTX* (*SSL_get_SSL_CTX)(const SSL*) noexcept
+        void (*SSL_CTX_set_client_hello_cb)(SSL_CTX*, int (*)(SSL*, int*, void*) noexcept, void*) noexcept
+        int (*SSL_client_hello_get0_ext)(SSL*, unsigned int, const unsigned char**, size_t*) noexcept
         int (*SSL_CTX_set_ciphersuites)(SSL_CTX*, const char*) noexcept
         void (*SSL_CTX_sess_set_new_cb)(SSL_CTX*, int (*)(SSL*, SSL_SESSION*) noexcept) noexcept
         int (*SSL_set1_host)(SSL*, const char*) noexcept

@@ -41,6 +41,7 @@ cdef class TlsServer(EventHandler):
         uint32_t head_ms            # after it; 0 = unlimited
         uint64_t gap_us             # between two handshakes of a worker; 0 = unlimited
         uint64_t next_us
+        dict challenged             # name -> ssl.SSLContext for an ACME server's handshakes; empty = none
         object waiting              # deque of streams whose handshake waits
         bint armed                  # a deadline is set, and a reference held for it
     # Whether a handshake may begin now; else it waits, and its stream is deferred when its turn comes.

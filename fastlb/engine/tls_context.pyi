@@ -17,6 +17,7 @@ class TlsServer:
         group: bytes = b"",
         describe: Callable[[bytes], bytes] | None = None,
     ) -> None: ...
+    def challenge(self, challenged: dict[bytes, ssl.SSLContext]) -> None: ...
 
 class TlsClient:
     context: ssl.SSLContext

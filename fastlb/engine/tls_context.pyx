@@ -10,8 +10,8 @@ import collections
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastlb.engine.libssl cimport (
-    FL_AD_UNRECOGNIZED_NAME, FL_CTRL_GROUPS_LIST, FL_CTRL_SERVERNAME_ARG, FL_CTRL_SERVERNAME_CB,
-    FL_CTRL_SESS_CACHE_MODE, FL_CTRL_SESS_CACHE_SIZE, FL_SESS_CACHE_CLIENT, FL_SESS_CACHE_NO_INTERNAL,
+    FL_AD_UNRECOGNIZED_NAME, FL_CTRL_GROUPS_LIST, FL_CTRL_SERVERNAME_ARG, FL_CTRL_SERVERNAME_CB, FL_CTRL_SESS_CACHE_MODE,
+    FL_CTRL_SESS_CACHE_SIZE, FL_EXT_ALPN, FL_EXT_SERVER_NAME, FL_SESS_CACHE_CLIENT, FL_SESS_CACHE_NO_INTERNAL,
     FL_SESS_CACHE_SERVER, FL_TLSEXT_FATAL, FL_TLSEXT_NOACK, FL_TLSEXT_OK, fl_wire, libssl, pointer_of,
     share_tickets)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
@@ -26,6 +26,10 @@ cdef enum:
     BATCH = 4                   # handshakes begun between two looks at established connections
     BURST = 8                   # handshakes that a rate lets through at once
     CACHED = 1024               # sessions a worker keeps for clients that know no tickets
+
+
+# An ALPN extension that names this protocol and no other
+cdef bytes ACME_ALPN = b"\0\x0b\x0aacme-tls/1"
 
 
 cdef class TlsLayer(Layer):
@@ -98,6 +102,19 @@ cdef class TlsServer(EventHandler):
         if self.names or strict:
             libssl().SSL_CTX_callback_ctrl(self.pointer, FL_CTRL_SERVERNAME_CB, <void (*)() noexcept>_server_name)
             libssl().SSL_CTX_ctrl(self.pointer, FL_CTRL_SERVERNAME_ARG, 0, <void*>self)
+
+    def challenge(self, dict challenged):
+        """Handshakes with ALPN acme-tls/1 alone get the certificate for their name (RFC 8737): name as bytes to
+        ssl.SSLContext; an empty dict ends that. Raises OSError where libssl cannot be called directly."""
+        if self.pointer == NULL:
+            if challenged:
+                raise OSError("needs libssl's own calls, which this interpreter does not offer")
+            return
+        self.challenged = challenged
+        if challenged:
+            libssl().SSL_CTX_set_client_hello_cb(self.pointer, _client_hello, <void*>self)
+        else:
+            libssl().SSL_CTX_set_client_hello_cb(self.pointer, NULL, NULL)
 
     cdef object choose(self, object name):
         """The context for a server name (bytes as the client sent them); None when no certificate covers it."""
@@ -191,10 +208,31 @@ cdef class TlsServer(EventHandler):
         Py_DECREF(self)                 # the caller's own reference lasts through the call
 
 
+cdef int _client_hello(SSL* s, int* alert, void* server) noexcept:
+    """libssl's callback for every ClientHello, set while an ACME server wants to see something.
+
+    The extensions' forms: RFC 7301 section 3.1, RFC 6066 section 3.
+    """
+    cdef const unsigned char* p
+    cdef size_t n
+    cdef TlsServer self = <TlsServer>server
+    try:
+        if libssl().SSL_client_hello_get0_ext(s, FL_EXT_ALPN, &p, &n) == 1 and p[:n] == ACME_ALPN and \
+                libssl().SSL_client_hello_get0_ext(s, FL_EXT_SERVER_NAME, &p, &n) == 1 and n > 5:
+            found = self.challenged.get((<bytes>p[5:n]).lower())
+            if found is not None:
+                libssl().SSL_set_SSL_CTX(s, pointer_of(found))
+    except Exception:
+        pass
+    return 1
+
+
 cdef int _server_name(void* s, int* alert, void* server) noexcept:
     """libssl's servername callback: switches to the certificate for the name that the client asks for."""
     cdef const char* name = libssl().SSL_get_servername(<SSL*>s, 0)
     cdef TlsServer self = <TlsServer>server
+    if libssl().SSL_get_SSL_CTX(<SSL*>s) != self.pointer:
+        return FL_TLSEXT_OK             # an ACME server's, see above
     try:
         if name != NULL:
             found = self.choose(<bytes>name)

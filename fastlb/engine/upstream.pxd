@@ -75,6 +75,7 @@ cdef class Frontend:
         bint tcp                    # layer 4: connections are passed on as they are
         bint abort_on_close
         bint redirect_https
+        dict challenges             # path -> Action that answers an ACME server; None = nothing is asked
         uint32_t max_connections
         Networks trust              # None = nobody
         Captured captured           # the last malformed request

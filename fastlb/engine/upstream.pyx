@@ -55,5 +55,15 @@ cdef class Frontend:
         for i in range(len(actions)):
             self.by_route[i] = <PyObject*>actions[i]
 
+    def challenge(self, dict answers):
+        """Requests for these paths (bytes) get these answers (Respond) whatever the routes say; empty = none do."""
+        cdef Action action
+        made = {}
+        for path, answer in answers.items():
+            action = Action()
+            action.respond = answer
+            made[path] = action
+        self.challenges = made or None
+
     def __dealloc__(self):
         free(self.by_route)

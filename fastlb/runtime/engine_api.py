@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fastlb.control.region import Region
 from fastlb.control.slots import Assignment
-from fastlb.spec import Spec, Tls
+from fastlb.spec import Challenges, Spec, Tls
 
 
 class Engine(Protocol):
@@ -30,6 +30,9 @@ class Engine(Protocol):
 
     def tickets(self, keys: Sequence[bytes]) -> None:
         """Session tickets are made with the first key and read with any."""
+
+    def challenge(self, challenges: Challenges) -> None:
+        """ACME servers find these, and no others any more."""
 
     def unlisten(self, number: int, within: float) -> None:
         """Takes what the queue of the socket holds, then lets go of it.

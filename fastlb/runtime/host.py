@@ -13,7 +13,7 @@ from fastlb.control.slots import Assignment
 from fastlb.control.sockets import Given
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.runtime.messages import Secrets
-from fastlb.spec import Spec
+from fastlb.spec import Challenges, Spec
 
 log = logging.getLogger("fastlb.runtime")
 
@@ -42,12 +42,19 @@ class EngineHost:
         return "gone" if self._ended.is_set() else "draining" if self._draining else "ready"
 
     def start(
-        self, spec: Spec, assignment: Assignment, listeners: Iterable[Given], tickets: Sequence[bytes] = ()
+        self,
+        spec: Spec,
+        assignment: Assignment,
+        listeners: Iterable[Given],
+        tickets: Sequence[bytes] = (),
+        challenges: Challenges | None = None,
     ) -> None:
         """Applies the configuration, then accepts. Raises what the engine raises; close() then cleans up."""
         if tickets:
             self.engine.tickets(tickets)
         self.apply(spec, assignment, listeners)
+        if challenges:
+            self.engine.challenge(challenges)
         self._region.set_worker(self._worker, pid=os.getpid(), state=READY)
         self._tick()
 
@@ -78,7 +85,7 @@ class EngineHost:
         self._region.set_worker(self._worker, generation=assignment.generation)
 
     def secrets(self, message: Secrets) -> None:
-        """Takes new certificates and ticket keys; what cannot be used stays as it was."""
+        """Takes new certificates, ticket keys and challenges; what cannot be used stays as it was."""
         if message.tickets:
             self.engine.tickets(message.tickets)
         for frontend, index, tls in message.listeners:
@@ -86,6 +93,11 @@ class EngineHost:
                 self.engine.certificates(frontend, index, tls)
             except Exception:
                 log.exception("the certificates of %s were not replaced", frontend)
+        if message.challenges is not None:
+            try:
+                self.engine.challenge(message.challenges)
+            except Exception:
+                log.exception("an ACME server will not find what it looks for")
 
     def unlisten(self, numbers: Iterable[int], within: float) -> None:
         """Lets go of listening sockets, their queues served first."""

@@ -48,7 +48,7 @@ class InlineCrew:
         try:
             self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
             given = list(service.listeners.of_slot(0))
-            self._host.start(service.spec, service.assignment, given, service.tls.tickets)
+            self._host.start(service.spec, service.assignment, given, service.tls.tickets, service.tls.acme.challenges)
             self._listening.update(number for number, _, _, _ in given)
             self._started_at = time.time()
         except Exception as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastlb.control.slots import Assignment
-from fastlb.spec import Spec, Tls
+from fastlb.spec import Challenges, Spec, Tls
 
 ListenerKey = tuple[int, str, int]  # number, frontend, index in its `listen`
 
@@ -28,14 +28,16 @@ class Start:
     assignment: Assignment
     max_connections: int
     tickets: tuple[bytes, ...] = ()  # keys of TLS session tickets, the current one first
+    challenges: Challenges | None = None  # of ACME servers
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Supervisor: certificates of listeners that changed, and the keys of session tickets from now on."""
+    """Supervisor: certificates of listeners that changed, keys of session tickets, and what ACME servers look for."""
 
     tickets: tuple[bytes, ...]
     listeners: tuple[tuple[str, int, Tls], ...] = ()  # frontend, index in its `listen`
+    challenges: Challenges | None = None  # of ACME servers; None = as before
 
 
 @dataclass(frozen=True, slots=True)

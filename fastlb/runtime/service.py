@@ -203,6 +203,7 @@ class Service:
                 await self._settle(crew)
         if self._watch_names is not None:
             self._watch_names.changed()
+        self.tls.acme.changed()
         return errors
 
     def _wanted(self, spec: Spec) -> int:

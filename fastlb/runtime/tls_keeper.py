@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from fastlb.control.certificate import Leaf, leaf_of
 from fastlb.control.events import Events
+from fastlb.control.self_signed import STAND_IN
 from fastlb.control.tickets import TicketKeys
 from fastlb.control.tls import loaded, tls_listeners, watched
 from fastlb.control.tls_client import loaded_client
 from fastlb.engine.libssl import problem as libssl_problem
 from fastlb.errors import ConfigError
+from fastlb.runtime.acme_keeper import AcmeKeeper
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.watch import marks_of, watch
 from fastlb.spec import Spec, Tls
@@ -42,6 +44,7 @@ class Served:
     frontend: str
     address: str
     leaf: Leaf
+    acme_cert: str = ""  # the file that it is kept in when it comes by ACME
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class TlsKeeper:
         self._told: dict[tuple[str, str], int] = {}  # (frontend, serial) -> days of the last warning
         self._reported: set[str] = set()  # problems of the files as they are now
         self.replaced_at = 0.0  # time.time() of the last replacement
+        self.acme = AcmeKeeper(service)
 
     @property
     def tickets(self) -> tuple[bytes, ...]:
@@ -71,7 +75,12 @@ class TlsKeeper:
     def served(self) -> list[Served]:
         """The certificates in use, in the order of the configuration."""
         return [
-            Served(f.name, str(listen.address), leaf_of(pem))
+            Served(
+                f.name,
+                str(listen.address),
+                leaf_of(pem),
+                tls.acme_cert if pem.name in (tls.acme_cert, STAND_IN) else "",
+            )
             for f, _, listen, tls in tls_listeners(self._service.spec)
             for pem in tls.pems
         ]
@@ -87,16 +96,26 @@ class TlsKeeper:
             loop.create_task(self._rotate(crew)),
             loop.create_task(self._look_at_ends()),
         ]
+        self.acme.start(crew)
 
     async def stop(self) -> None:
         """Ends what `start` began."""
+        await self.acme.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
     async def reload(self, crew: Crew) -> Replaced:
-        """Reads the files again and has the workers use what changed; nothing else is touched."""
+        """Reads the files again and has the workers use what changed; nothing else is touched.
+
+        Certificates that ACME did not get are tried for again, soon after.
+        """
+        self.acme.nudge()
+        return await self.read_again(crew)
+
+    async def read_again(self, crew: Crew) -> Replaced:
+        """`reload` alone."""
         async with self._service.lock:
             return await self._reload(crew)
 
@@ -163,7 +182,7 @@ class TlsKeeper:
 
     async def _quietly(self, crew: Crew) -> None:
         try:
-            await self.reload(crew)
+            await self.read_again(crew)
         except Exception:
             log.exception("certificates were not read again")
 

@@ -102,7 +102,7 @@ class Worker:
         try:
             region = Region.attach(fds[0])
             self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
-            self._host.start(message.spec, message.assignment, self._sockets, message.tickets)
+            self._host.start(message.spec, message.assignment, self._sockets, message.tickets, message.challenges)
         except Exception as error:
             log.exception("cannot start")
             self._channel.send(messages.Failed(f"{type(error).__name__}: {error}"))

@@ -294,7 +294,12 @@ class WorkerProcess:
         self._listening.clear()
         self._send_sockets(channel)
         start = messages.Start(
-            self.slot, service.spec, service.assignment, service.max_connections, service.tls.tickets
+            self.slot,
+            service.spec,
+            service.assignment,
+            service.max_connections,
+            service.tls.tickets,
+            service.tls.acme.challenges,
         )
         channel.send(start, [service.region.fd])
 

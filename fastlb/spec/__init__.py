@@ -33,6 +33,8 @@ from fastlb.spec.requests import HeaderRules as HeaderRules
 from fastlb.spec.requests import PathRewrite as PathRewrite
 from fastlb.spec.requests import Redirect as Redirect
 from fastlb.spec.requests import Respond as Respond
+from fastlb.spec.tls import Acme as Acme
+from fastlb.spec.tls import Challenges as Challenges
 from fastlb.spec.tls import CheckTls as CheckTls
 from fastlb.spec.tls import Hsts as Hsts
 from fastlb.spec.tls import Pem as Pem

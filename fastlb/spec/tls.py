@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Tls:
     """TLS of a listener."""
 
     cert: tuple[str, ...]  # PEM files, or directories of them; the first certificate is the default
+    acme: tuple[str, ...] = ()  # names of a certificate that is got and renewed by ACME, behind those of `cert`
+    acme_cert: str = ""  # the file that it is kept in; '' = none
     key: str = ""  # of a single file; '' = inside it
     strict_sni: bool = False  # clients whose server name no certificate covers are turned away
     min_version: str = "1.2"  # 1.2 | 1.3
@@ -75,7 +80,39 @@ class CheckTls:
 
 
 @dataclass(frozen=True, slots=True)
+class Acme:
+    """Where certificates come from by themselves (RFC 8555)."""
+
+    directory: str = "https://acme-v02.api.letsencrypt.org/directory"
+    storage: str = "/var/lib/fastlb/acme"  # directory of the account's key and of the certificates
+    contact: tuple[str, ...] = ()  # mail addresses
+    challenge: str = "http-01"  # http-01 | tls-alpn-01
+    key: str = "ecdsa"  # kind of the certificates' keys: ecdsa | rsa
+    ca: str = ""  # file of authorities for the directory's own certificate; '' = the system's
+    eab_kid: str = ""  # external account binding: the key's name, '' = none
+    eab_key: str = field(default="", repr=False)  # base64url of it, or env:NAME or file:PATH
+
+    def folder(self) -> Path:
+        """Of what belongs to this directory: another one has another account and other certificates."""
+        mark = hashlib.sha256(self.directory.encode()).hexdigest()[:8]
+        return Path(self.storage) / f"{urlsplit(self.directory).hostname}-{mark}"
+
+    def certificate(self, names: tuple[str, ...]) -> Path:
+        """The file of the certificate for these names, which goes by the first one."""
+        return self.folder() / f"{names[0]}.pem"
+
+
+@dataclass(frozen=True, slots=True)
 class TlsSettings:
     """Of all TLS listeners."""
 
     ticket_rotation: float = 28800.0  # seconds until session tickets get a new key; 0 = never
+    acme: Acme | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Challenges:
+    """What an ACME server wants to see now."""
+
+    answers: tuple[tuple[str, str], ...] = ()  # path of a plain request, body of its answer (RFC 8555 section 8.3)
+    certificates: tuple[tuple[str, Pem], ...] = ()  # for handshakes with ALPN acme-tls/1 and this name (RFC 8737)

@@ -60,6 +60,9 @@ class StandIn:
     def tickets(self, keys: object) -> None:
         """Speaks no TLS."""
 
+    def challenge(self, challenges: object) -> None:
+        """Answers nothing."""
+
     def listen(self, number: int, frontend: str, listen_index: int, sock: socket.socket) -> None:
         own = sock.dup()
         own.setblocking(False)
