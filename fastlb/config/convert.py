@@ -99,7 +99,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
             spec.Listen(
                 address=listener.address,
                 proxy_protocol=tuple(listener.proxy_protocol),
-                tls=_tls(listener.tls, _acme(config.tls.acme)) if listener.tls else None,
+                tls=_tls(listener.tls, table.mode, _acme(config.tls.acme)) if listener.tls else None,
             )
             for listener in table.listen
         ),
@@ -132,7 +132,7 @@ def _acme(table: AcmeTable | None) -> spec.Acme | None:
     return spec.Acme(**values | {"contact": tuple(table.contact)})
 
 
-def _tls(table: TlsTable, acme: spec.Acme | None) -> spec.Tls:
+def _tls(table: TlsTable, mode: str, acme: spec.Acme | None) -> spec.Tls:
     return spec.Tls(
         cert=tuple(table.cert),
         acme=tuple(table.acme),
@@ -143,7 +143,8 @@ def _tls(table: TlsTable, acme: spec.Acme | None) -> spec.Tls:
         ciphers=table.ciphers,
         ciphersuites=tuple(table.ciphersuites),
         curves=tuple(table.curves),
-        alpn=tuple(table.alpn),
+        # what sessions speak is known to the user alone
+        alpn=() if mode == "tcp" and "alpn" not in table.model_fields_set else tuple(table.alpn),
         handshake_timeout=table.handshake_timeout,
         handshake_rate=table.handshake_rate,
         client_auth=table.client_auth,
@@ -247,7 +248,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         ),
         health_check=_health_check(table.health_check, table.mode),
         agent_check=spec.AgentCheck(**table.agent_check.model_dump()) if table.agent_check else None,
-        tls=spec.ServerTls(**table.tls.model_dump()) if table.tls else None,
+        tls=spec.ServerTls(**table.tls.model_dump() | {"alpn": tuple(table.tls.alpn)}) if table.tls else None,
         max_connections=table.max_connections,
         max_queue=table.max_queue,
         adaptive_concurrency=spec.AdaptiveConcurrency(**table.adaptive_concurrency.model_dump())

@@ -37,6 +37,10 @@ def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
         if frontend.mode == "tcp":
             yield from _frontend(("frontends", name), frontend, wrote)
             continue
+        for index, listener in enumerate(frontend.listen):
+            if listener.tls is not None and "h2" in listener.tls.alpn:
+                path = ("frontends", name, "listen", index, "tls", "alpn")
+                yield Finding(path, "HTTP/2 is not spoken", "http/1.1")
         for index in range(len(frontend.routes)):
             for key in ("sni", "alpn"):
                 if wrote(("frontends", name, "routes", index), key):
@@ -44,6 +48,8 @@ def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
     for name, backend in config.backends.items():
         if backend.mode == "tcp":
             yield from _backend(("backends", name), backend, wrote)
+        elif backend.tls is not None and backend.tls.alpn:
+            yield Finding(("backends", name, "tls", "alpn"), 'is only for mode = "tcp"; HTTP offers http/1.1 of itself')
 
 
 def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Finding]:
@@ -69,8 +75,6 @@ def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Fin
 
 def _backend(path: Path, backend: BackendTable, wrote: Wrote) -> Iterator[Finding]:
     yield from _without(path, _BACKEND, wrote)
-    if wrote(path, "tls"):
-        yield Finding((*path, "tls"), 'TLS to servers is not supported with mode = "tcp" in this version')
     balance = backend.balance
     if balance.algorithm == "consistent_hash" and balance.key and balance.key != "ip":
         yield Finding((*path, "balance", "key"), 'only "ip" is known of a session', "ip")

@@ -39,8 +39,6 @@ def _version(value: object) -> str:
 def _protocol(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value.encode()) < 256:
         raise Invalid('must be the name of a protocol, such as "http/1.1"')
-    if value == "h2":
-        raise Invalid("HTTP/2 is not spoken", "http/1.1")
     return value
 
 
@@ -62,6 +60,7 @@ Pace = Annotated[
 Curve = Annotated[str, *choice(*CURVES, aliases=_CURVE_ALIASES)]
 Ciphersuite = Annotated[str, *choice(*CIPHERSUITES)]
 Protocol = Annotated[str, PlainValidator(_protocol), WithJsonSchema({"type": "string", "examples": ["http/1.1"]})]
+ProtocolList = Annotated[list[Protocol], BeforeValidator(one_or_many, json_schema_input_type=Protocol | list[Protocol])]
 CertFile = Annotated[str, PlainValidator(_file), WithJsonSchema({"type": "string", "minLength": 1})]
 CertFiles = Annotated[
     list[CertFile],
@@ -94,7 +93,9 @@ class TlsTable(Table):
     ciphers: str = option("", "Ciphers of TLS 1.2, as OpenSSL lists them. Empty = ECDHE with AES-GCM or ChaCha20.")
     ciphersuites: list[Ciphersuite] = option(list, "Cipher suites of TLS 1.3, best first. Empty = all.")
     curves: list[Curve] = option(list, "Curves of the key exchange, best first. Empty = X25519, P-256 and others.")
-    alpn: list[Protocol] = option(lambda: list(_TLS.alpn), "Protocols offered by ALPN.", shown=["http/1.1"])
+    alpn: ProtocolList = option(
+        lambda: list(_TLS.alpn), "Protocols offered by ALPN; with mode tcp none unless set.", shown=["http/1.1"]
+    )
     handshake_timeout: Duration = option(
         _TLS.handshake_timeout,
         "For the handshake, and never more than the frontend's header; 0 = header is for both.",
@@ -156,6 +157,7 @@ class ServerTlsTable(Table):
     cert: str = option("", "PEM file with a client certificate and its chain.")
     key: str = option("", "PEM file with its private key; empty = in the same file.")
     min_version: Version = option(_SERVER.min_version, "Oldest version of TLS that is spoken.")
+    alpn: ProtocolList = option(list, "Mode tcp: protocols offered by ALPN, best first; mode http offers http/1.1.")
 
 
 def _switch(value: object) -> object:

@@ -309,7 +309,7 @@ cdef class Engine:
         if b.tls is not None:
             if not tls_prepare(self.core):
                 raise MemoryError
-            server.tls = client_tls(b.tls, s, alpn=b.mode != "tcp")
+            server.tls = client_tls(b.tls, s, b.mode)
         server.pool_size = pool.size
         server.proxy = {"": 0, "v1": 1, "v2": 2}[s.send_proxy]
         for tlv in b.proxy_tlvs:

@@ -11,7 +11,7 @@ from fastlb.control.tls import VERSIONS, load_chain
 from fastlb.engine.libssl import problem as libssl_problem
 from fastlb.engine.tls_context import TlsClient
 from fastlb.errors import ConfigError, Problem
-from fastlb.spec import Pem, Server, ServerTls
+from fastlb.spec import Mode, Pem, Server, ServerTls
 
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 
@@ -32,15 +32,16 @@ def loaded_client(tls: ServerTls) -> ServerTls:
     return found
 
 
-def check_context(tls: ServerTls) -> ssl.SSLContext:
+def check_context(tls: ServerTls, mode: str) -> ssl.SSLContext:
     """For health checks, which leave the comparison of names to the ssl module. Raises as client_context."""
-    return client_context(tls, check=True)
+    return client_context(tls, mode, check=True)
 
 
-def client_context(tls: ServerTls, *, alpn: bool = True, check: bool = False) -> ssl.SSLContext:
+def client_context(tls: ServerTls, mode: str = Mode.HTTP, *, check: bool = False) -> ssl.SSLContext:
     """One for all connections that ask for the same. Raises ConfigError when what the files hold cannot be used."""
     if (tls.cert and tls.pem is None) or (tls.ca and not tls.authorities):
         tls = loaded_client(tls)
+    alpn = ("http/1.1",) if mode == Mode.HTTP else tls.alpn
     key = (tls, tls.pem, tls.authorities, alpn, check)
     context = _contexts.get(key)
     if context is None:
@@ -51,7 +52,7 @@ def client_context(tls: ServerTls, *, alpn: bool = True, check: bool = False) ->
         context.check_hostname = tls.verify and (check or bool(libssl_problem()))
         context.verify_mode = ssl.CERT_REQUIRED if tls.verify else ssl.CERT_NONE
         if alpn:
-            context.set_alpn_protocols(["http/1.1"])
+            context.set_alpn_protocols(list(alpn))
         if not tls.verify:
             pass
         elif tls.ca:
@@ -69,10 +70,10 @@ def client_context(tls: ServerTls, *, alpn: bool = True, check: bool = False) ->
     return context
 
 
-def client_tls(tls: ServerTls, server: Server, *, alpn: bool = True) -> TlsClient:
+def client_tls(tls: ServerTls, server: Server, mode: str = Mode.HTTP) -> TlsClient:
     """What connections to `server` use, its last session included."""
     name = tls.server_name or server.address.host
-    return TlsClient(client_context(tls, alpn=alpn), name, verify_name=tls.verify, is_address=_literal(name))
+    return TlsClient(client_context(tls, mode), name, verify_name=tls.verify, is_address=_literal(name))
 
 
 def _literal(name: str) -> bool:

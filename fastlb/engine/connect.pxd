@@ -1,7 +1,14 @@
-# Opens the socket of a connection to a server.
-from libc.stdint cimport uint8_t, uint32_t
-from fastlb.engine.server cimport Server
+# Opens connections to servers.
+from libc.stdint cimport uint32_t
+from fastlb.engine.core cimport Core
+from fastlb.engine.exchange cimport ServerSide
+from fastlb.engine.server cimport Connector, Server
 
-# A non-blocking socket that is connected, or connecting (pending[0] true then). < 0 when that failed at once: -1 the
-# server's fault or the network's, -2 ours (no descriptor, no memory, no such interface or source address).
-cdef int connect_server(Server server, bint* pending) noexcept
+cdef enum Opened:
+    OPEN_FAILED = -1            # nothing is left of it; Connector.failure says whose fault it was
+    OPEN_PENDING = 0            # bytes can be given to it, which leave when the network or TLS lets them
+    OPEN_DONE = 1
+
+# Makes `u`, which is new and in its first state, a connection to `server`: socket, TLS, event loop, PROXY header, and a
+# deadline for what of it takes time.
+cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms) noexcept

@@ -9,11 +9,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
-    EAGAIN, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_DONTWAIT, MSG_PEEK, close, errno, recv)
+    EAGAIN, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_DONTWAIT, MSG_PEEK, errno, recv)
 from fastlb.engine.admission cimport fill_info
 from fastlb.engine.capture cimport Captured, response_fault
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
-from fastlb.engine.connect cimport connect_server
+from fastlb.engine.connect cimport OPEN_DONE, OPEN_FAILED, connection_open
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE, Core
 from fastlb.engine.exchange cimport SENT_UNFIT, ClientSide
 from fastlb.engine.extras cimport dress_head
@@ -24,8 +24,6 @@ from fastlb.engine.failure cimport (
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport (
     Server, ServerConnection, idle_until, learn_close, learn_told, pool_put, pool_remove)
-from fastlb.engine.stats cimport COUNT_CONNECTIONS
-from fastlb.engine.tls cimport tls_connect
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
@@ -554,34 +552,13 @@ cdef class H1Connector(Connector):
     """Opens plain connections for HTTP/1.1."""
 
     cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
-        cdef H1Upstream u
-        cdef int fd
-        cdef bint pending
-        fd = connect_server(server, &pending)
-        if fd < 0:
-            self.failure = fd == -1     # else ours, not the server's
-            return None
-        self.failure = 1
-        u = H1Upstream.__new__(H1Upstream)
+        cdef H1Upstream u = H1Upstream.__new__(H1Upstream)
+        cdef int opened
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
-        u.core = core
-        u.server = server
-        u.fd = fd
+        opened = connection_open(self, core, server, u, connect_ms)
+        if opened == OPEN_FAILED:
+            return None
         u.born_ms = core.reactor.now_ms
-        u.state = UP_CONNECTING if pending or server.tls is not None else UP_ACTIVE
-        if server.tls is not None:
-            u.layer = tls_connect(core, server.tls)
-        if ((server.tls is not None and u.layer is None)
-                or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
-            self.failure = 0
-            close(fd)
-            return None
-        server.open_count += 1
-        server.counters[COUNT_CONNECTIONS] += 1
-        if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
-            u.cancel()
-            return None
-        if u.state == UP_CONNECTING and connect_ms:
-            set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
+        u.state = UP_ACTIVE if opened == OPEN_DONE else UP_CONNECTING
         return u

@@ -166,7 +166,8 @@ cdef class Stream(EventHandler):
         if self.out != NULL:
             self.stream_flags |= STREAM_SHUT_AFTER
             return
-        if self.layer is not None and not self.stream_flags & STREAM_EOF:
+        if self.layer is not None:
+            # Also to a peer that has ended its side: without it the end could be anybody's.
             self.layer.end(self)
             if self.out != NULL:
                 self.stream_flags |= STREAM_SHUT_AFTER

@@ -9,13 +9,11 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
-from fastlb._core.net cimport (
-    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
-from fastlb._core.net cimport close as close_descriptor
+from fastlb._core.net cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
 from fastlb.engine.client_hello cimport HELLO_INPUT, HELLO_MORE, HELLO_NONE, hello_parse
-from fastlb.engine.connect cimport connect_server
+from fastlb.engine.connect cimport OPEN_DONE, OPEN_FAILED, connection_open
 from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
@@ -24,10 +22,9 @@ from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.request_key cimport KEY_NONE, find_key
 from fastlb.engine.server cimport Server, ServerConnection
-from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
+from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
-from fastlb.engine.tls cimport tls_connect
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.engine.upstream cimport Action
 
@@ -340,6 +337,9 @@ cdef class TcpUpstream(ServerSide):
         e.reason = NULL
         memcpy(e.term, b"--", 2)
         e.client.become_tunnel(e)
+        # What came together with the end of the handshake lies in the layer: no event will tell of it.
+        if self.layer is not None and self.stream_flags & STREAM_READABLE and self.state == TCP_TUNNEL:
+            self.core.reactor.defer(self)
 
     cdef void drop(self, int failure) noexcept:
         """This attempt failed: close, then tell the exchange."""
@@ -367,34 +367,14 @@ cdef class TcpConnector(Connector):
     """Opens connections for sessions."""
 
     cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
-        cdef TcpUpstream u
-        cdef bint pending
-        cdef int fd = connect_server(server, &pending)
-        if fd < 0:
-            self.failure = fd == -1     # else ours, not the server's
-            return None
-        self.failure = 1
-        u = TcpUpstream.__new__(TcpUpstream)
+        cdef TcpUpstream u = TcpUpstream.__new__(TcpUpstream)
+        cdef int opened
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
-        u.core = core
-        u.server = server
-        u.fd = fd
-        u.state = TCP_CONNECTING if pending or server.tls is not None else TCP_CONNECTED
-        if server.tls is not None:
-            u.layer = tls_connect(core, server.tls)
-        if ((server.tls is not None and u.layer is None)
-                or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
-            self.failure = 0
-            close_descriptor(fd)
+        opened = connection_open(self, core, server, u, connect_ms)
+        if opened == OPEN_FAILED:
             return None
-        server.open_count += 1
-        server.counters[COUNT_CONNECTIONS] += 1
-        if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
-            u.cancel()
-            return None
-        if u.state == TCP_CONNECTING and connect_ms:
-            set_deadline(core.reactor, u, core.reactor.now_ms + connect_ms)
+        u.state = TCP_CONNECTED if opened == OPEN_DONE else TCP_CONNECTING
         return u
 
 

@@ -31,7 +31,7 @@ cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count) noexcept:
         elif n == IO_EOF:
             if not src.stream_flags & STREAM_DONE:
                 src.stream_flags |= STREAM_DONE
-                if verdict(src, dst) == TUNNEL_ENDED:
+                if dst.layer is None and verdict(src, dst) == TUNNEL_ENDED:
                     return TUNNEL_ENDED     # closing says the rest: a call less
                 dst.shut_write()
             return verdict(src, dst)

@@ -92,7 +92,7 @@ def _socket_starter(
     if check.tls is not None:
         context, name = client_context(check.tls), _certificate_name(server, check, check.tls.server_name)
     elif backend.tls is not None:
-        context = check_context(backend.tls)
+        context = check_context(backend.tls, backend.mode)
         name = _certificate_name(server, check, backend.tls.server_name)
     if check.type == "tcp":
         if not check.send and not check.receive:

@@ -65,6 +65,7 @@ class ServerTls:
     cert: str = ""  # PEM file of a client certificate
     key: str = ""  # of it; '' = inside the same file
     min_version: str = "1.2"  # 1.2 | 1.3
+    alpn: tuple[str, ...] = ()  # mode tcp: protocols offered, best first; HTTP offers http/1.1
     # what the files hold, filled in by the supervisor
     pem: Pem | None = field(default=None, repr=False, compare=False)
     authorities: bytes = field(default=b"", repr=False, compare=False)

@@ -43,7 +43,7 @@ def test_what_it_shows_loads(page: str) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        assert texts(check_text(block)) == []
+        assert ".pem" in block or texts(check_text(block)) == []  # with files: test_tls_documentation.py
 
 
 def test_the_messages_that_it_shows_are_real() -> None:

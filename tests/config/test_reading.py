@@ -546,7 +546,7 @@ def test_the_token_is_in_no_repr() -> None:
 
 
 def test_what_mode_tcp_refuses() -> None:
-    """Keys of requests, keys and conditions of which a session knows nothing, TLS to servers; and sni over HTTP."""
+    """Keys of requests, keys and conditions of which a session knows nothing; and sni, protocols, HTTP/2 over HTTP."""
     report = check_text(
         """
         [frontends.a]
@@ -567,14 +567,15 @@ def test_what_mode_tcp_refuses() -> None:
         [backends.t]
         mode = "tcp"
         servers = "127.0.0.1:1"
-        tls = true
+        tls = { alpn = "h2" }
         balance = { algorithm = "consistent_hash", key = "path" }
         pool = { size = 1 }
         [backends.h]
         servers = "127.0.0.1:2"
+        tls = { alpn = ["h2"] }
         """
     )
     assert {problem.key for problem in report.errors} == {
         "frontends.a.redirect_https", "frontends.a.rate_limits.key", "frontends.a.routes[0].path",
-        "frontends.b.routes[0].sni", "backends.t.tls", "backends.t.balance.key", "backends.t.pool",
+        "frontends.b.routes[0].sni", "backends.h.tls.alpn", "backends.t.balance.key", "backends.t.pool",
     }  # fmt: skip

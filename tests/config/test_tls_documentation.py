@@ -1,4 +1,4 @@
-"""docs/tls.md: what it shows loads."""
+"""docs/tls.md, and what docs/tcp.md shows of TLS: it loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from tests.certificates import Authority, pem
 
 from .samples import ROOT, texts
 
-BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "tls.md").read_text(), re.DOTALL)
+BLOCKS = [
+    block
+    for page in ("tls.md", "tcp.md")
+    for block in re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    if page == "tls.md" or ".pem" in block
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +26,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     one = Authority("Clients")
     (folder / "certs").mkdir()
-    for name in ("certs/site.pem", "api-ecdsa.pem", "api-rsa.pem", "client.pem", "site.pem"):
+    for name in (
+        "certs/site.pem",
+        "api-ecdsa.pem",
+        "api-rsa.pem",
+        "client.pem",
+        "site.pem",
+        "mail.pem",
+        "balancer.pem",
+    ):
         one.issue(folder / name, "example.com")
-    (folder / "ca.pem").write_bytes(pem(one.certificate))
+    for name in ("ca.pem", "internal-ca.pem"):
+        (folder / name).write_bytes(pem(one.certificate))
     one.revoke(one.issue(folder / "gone.pem", "gone"), folder / "crl.pem")
     return folder
 
