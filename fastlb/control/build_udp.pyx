@@ -55,4 +55,5 @@ cdef void udp_leave(UdpIo io, object within_ms):
     cdef uint32_t within = <uint32_t>within_ms
     for port in io.ports:
         port.leave_all(within)
+    io.resting.clear()
     io.ports = [port for port in io.ports if port.fd >= 0]

@@ -516,6 +516,7 @@ cdef class Engine:
         if self.udp is not None:
             udp_leave(self.udp, 0)
             self.reactor.remove(self.udp)
+            self.reactor.remove(self.udp.resting)
         for _, server in self.servers.values():
             pool_clear(server)
         self.reactor.settle()

@@ -18,6 +18,9 @@ cdef class Server:
         PyObject* idle_last
         uint32_t idle_count
         uint32_t open_count         # connections of this worker, idle ones included
+        # Its sockets of mode udp that rest, the longest first; see udp_socket.
+        PyObject* rest_first
+        PyObject* rest_last
         TlsClient tls               # None = plain
         bint retired                # left the configuration: its connections are not kept
         uint8_t proxy               # version of the PROXY header that its connections begin with; 0 = none

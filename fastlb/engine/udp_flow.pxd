@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb._core.datagram cimport fl_dgram, fl_peer
 from fastlb.engine.server cimport Server
+from fastlb.engine.udp_socket cimport UdpSocket
 from fastlb.engine.udp_port cimport FlowBase, UdpFrontend, UdpPort
 from fastlb.engine.upstream cimport Backend
 
@@ -14,6 +15,7 @@ cdef class UdpFlow(FlowBase):
         UdpPort port
         Backend backend         # of the snapshot its server was picked in
         Server server
+        UdpSocket sock          # None until there is a server
         fl_peer peer            # the client
         int32_t tried[FLOW_TRIED]
         int32_t slot
@@ -24,9 +26,8 @@ cdef class UdpFlow(FlowBase):
         bint holding            # a server is taken
         bint ended
         bint has_key
-        bint joins              # the kernel joins what this socket receives
-        bint unjoined           # its way to the server takes no joined datagrams
         bint leaving
+        bint answered           # as often as told: nothing is to come
         uint32_t epoch          # of the backend when the server's state was last looked at
         uint64_t hash_key
         uint64_t start_us, asked_us, response_us    # begun; asked first since the last move; first answer
@@ -49,7 +50,6 @@ cdef class UdpFlow(FlowBase):
     cdef void send_run(self) noexcept
     cdef void receive(self) noexcept
     cdef int open_socket(self) noexcept
-    cdef void close_socket(self) noexcept
     cdef int transmit(self, int start, int n) noexcept
     cdef int one_by_one(self, int start, int n) noexcept
     # The server cannot be reached. True when another one serves the flow now; else it has ended.

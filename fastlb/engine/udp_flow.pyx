@@ -1,10 +1,10 @@
 """One client talking to one server by datagrams.
 
-A flow has a socket of its own towards its server, connected to it: so the kernel tells apart whose answer it is, takes
-nothing from anybody else, and hands over what ICMP says about the server. A server that cannot be reached has failed;
-the flow moves to another one, and the datagram that came back with the error is sent again.
+A flow has a socket of its own towards its server, connected to it (see udp_socket): so the kernel tells apart whose
+answer it is, takes nothing from anybody else, and hands over what ICMP says about the server. A server that cannot be
+reached has failed; the flow moves to another one, and the datagram that came back with the error is sent again.
 
-References: the reactor's, from the first socket until `end`.
+References: as of one that is registered, from `UdpPort.enter` until `end`; a descriptor has only its socket.
 """
 
 cimport cython
@@ -12,19 +12,16 @@ from cpython.object cimport PyObject
 from libc.string cimport memset
 from fastlb._core.datagram cimport (
     ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETUNREACH, EOPNOTSUPP, FL_MAX_SEGMENTED, FL_MAX_SEGMENTS,
-    SOCK_DGRAM, fl_count, fl_data, fl_join_received, fl_keep_errors, fl_receive, fl_receive_one, fl_send_pieces,
-    fl_take_error, iovec)
+    fl_count, fl_data, fl_join_received, fl_receive, fl_receive_one, fl_send_pieces, fl_take_error, iovec)
 from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport (
-    EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL,
-    SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_ERROR, close, connect, epoll_ctl, epoll_event, errno, getsockopt,
-    sockaddr, socket, socklen_t)
+    EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLERR, EPOLLIN, SOL_SOCKET, SO_ERROR, getsockopt, socklen_t)
 from fastlb._core.shared cimport SERVER_UP
 from fastlb._core.atomics cimport fl_load32
 from fastlb.balance.selector cimport USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.reactor cimport HANDLER_REGISTERED, set_deadline
+from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport (
-    COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CONNECTIONS, COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_DENIED, COUNT_OTHER,
+    COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_DENIED, COUNT_OTHER,
     COUNT_PEAK, COUNT_REDISPATCHES, COUNT_REQUESTS, COUNT_RETRIES, COUNT_SELECTED, count_up)
 from fastlb.engine.udp_port cimport FLOW_PACKET, QUOTES, QUOTE_SIZE, UdpIo
 from fastlb.engine.udp_report cimport FlowStory, report_flow
@@ -34,6 +31,7 @@ cdef enum:
     READS = 4                   # recvmmsg calls of a flow before others get their turn
     AT_ONCE = 16                # datagrams of one of them
     WIRE = 28                   # bytes of the headers of IPv4 and UDP, for ratios
+    UNHEARD_MS = 1000           # an error that ICMP brings has come by then
     JOIN_FROM = 8               # datagrams at once, from which on the kernel is asked to join them
 
 
@@ -113,43 +111,20 @@ cdef class UdpFlow(FlowBase):
 
     cdef int open_socket(self) noexcept:
         """Towards self.server, in place of the one there is. 0 or errno."""
-        cdef Server s = self.server
-        cdef epoll_event ev
-        cdef int fd, error
-        if s.address_len == 0:
-            return EHOSTUNREACH
-        fd = socket(s.address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-        if fd < 0:
-            return errno
-        fl_keep_errors(fd, s.address.ss_family)
-        if connect(fd, <sockaddr*>&s.address, s.address_len) < 0:
-            error = errno
-            close(fd)
+        cdef UdpSocket found
+        cdef int error = 0
+        cdef PyObject* p = self.port.io.resting.get(self.server, self.port.udp.one_way, &error)
+        if p == NULL:
             return error
-        self.close_socket()
-        self.fd = fd
-        if self.handler_flags & HANDLER_REGISTERED:
-            ev.events = EPOLLIN
-            ev.data.ptr = <void*>self
-            error = epoll_ctl(self.port.core.reactor.ep, EPOLL_CTL_ADD, fd, &ev)
-        else:
-            error = self.port.core.reactor.add(self, EPOLLIN)
-        if error < 0:
-            error = errno
-            self.fd = -1
-            close(fd)
-            return error
-        self.joins = False
+        if self.sock is not None:
+            self.sock.shut()
+        found = <UdpSocket>p
+        found.user = self
+        found.backend = self.backend
+        found.slot = self.slot
+        self.sock = found
         self.asked_us = 0
-        s.counters[COUNT_CONNECTIONS] += 1
         return 0
-
-    cdef void close_socket(self) noexcept:
-        if self.fd >= 0:
-            # The handler stays in the reactor: an event of this socket must not be taken for one of the next.
-            epoll_ctl(self.port.core.reactor.ep, EPOLL_CTL_DEL, self.fd, NULL)
-            close(self.fd)
-            self.fd = -1
 
     cdef void give_back(self, int use) noexcept:
         cdef Backend b = self.backend
@@ -263,28 +238,30 @@ cdef class UdpFlow(FlowBase):
         if self.port.udp.requests and self.requests >= self.port.udp.requests:
             self.port.unlist(self)
         if self.finished():
+            self.answered = True
             self.end(b"--", NULL)
 
     cdef int transmit(self, int start, int n) noexcept:
         """Sends io.pieces[start:n]; the first one that was not sent because the server cannot be reached, else n."""
         cdef UdpIo io = self.port.io
         cdef size_t total, size
+        cdef UdpSocket sock = self.sock
         cdef int i, error
-        if self.fd < 0:
+        if sock is None:
             return n
-        if n - start == 1 and (io.segments[start] == 0 or not self.unjoined):
-            error = fl_send_pieces(self.fd, &io.pieces[start], 1, io.segments[start])
+        if n - start == 1 and (io.segments[start] == 0 or not sock.unjoined):
+            error = fl_send_pieces(sock.fd, &io.pieces[start], 1, io.segments[start])
             if error == 0:
                 return n
             if hard(error):
                 return start
             if io.segments[start] and unsplittable(error):
-                self.unjoined = True
+                sock.unjoined = True
             elif error != EINTR:
                 io.unsent += 1
                 return n
             return self.one_by_one(start, n)
-        if io.gso and not self.unjoined and io.segments[start] == 0:
+        if io.gso and not sock.unjoined and io.segments[start] == 0:
             size = total = io.pieces[start].iov_len
             i = start + 1
             while (i < n and size and io.segments[i] == 0 and io.pieces[i].iov_len and io.pieces[i].iov_len <= size
@@ -293,14 +270,14 @@ cdef class UdpFlow(FlowBase):
                 total += io.pieces[i].iov_len
                 i += 1
             if i == n:
-                error = fl_send_pieces(self.fd, &io.pieces[start], <size_t>(n - start), <uint16_t>size)
+                error = fl_send_pieces(sock.fd, &io.pieces[start], <size_t>(n - start), <uint16_t>size)
                 if error == 0:
                     io.joined += <uint64_t>(n - start - 1)
                     return n
                 if hard(error):
                     return start
                 if unsplittable(error):
-                    self.unjoined = True
+                    sock.unjoined = True
         return self.one_by_one(start, n)
 
     cdef int one_by_one(self, int start, int n) noexcept:
@@ -316,7 +293,7 @@ cdef class UdpFlow(FlowBase):
                 size = io.segments[i] if io.segments[i] and io.segments[i] < left else left
                 piece.iov_base = p
                 piece.iov_len = size
-                error = fl_send_pieces(self.fd, &piece, 1, 0)
+                error = fl_send_pieces(self.sock.fd, &piece, 1, 0)
                 if hard(error):
                     return i
                 if error and error != EINTR:
@@ -357,7 +334,7 @@ cdef class UdpFlow(FlowBase):
         for i in range(quotes):
             piece.iov_base = io.quotes + i * QUOTE_SIZE
             piece.iov_len = io.quoted[i]
-            if fl_send_pieces(self.fd, &piece, 1, 0):
+            if fl_send_pieces(self.sock.fd, &piece, 1, 0):
                 io.unsent += 1
         return True
 
@@ -370,7 +347,7 @@ cdef class UdpFlow(FlowBase):
         cdef char* where
         for _turn in range(64):
             where = io.quotes + (n if n < QUOTES else QUOTES - 1) * QUOTE_SIZE
-            if fl_take_error(self.fd, where, QUOTE_SIZE, &size) == 0:
+            if fl_take_error(self.sock.fd, where, QUOTE_SIZE, &size) == 0:
                 break
             if n == QUOTES:
                 continue
@@ -384,15 +361,15 @@ cdef class UdpFlow(FlowBase):
 
     # --- from the server
 
-    cdef void on_events(self, uint32_t events) noexcept:
+    cdef void on_socket(self, uint32_t events) noexcept:
         cdef int error = 0
         cdef socklen_t n = sizeof(error)
         if events & EPOLLERR:
             # Answers first: they came before the error, or in spite of it.
             self.receive()
-            if self.ended or self.fd < 0:
+            if self.ended or self.sock is None:
                 return
-            getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &n)
+            getsockopt(self.sock.fd, SOL_SOCKET, SO_ERROR, &error, &n)
             if error and not hard(error):
                 self.take_errors()
                 return
@@ -406,11 +383,13 @@ cdef class UdpFlow(FlowBase):
         cdef UdpPort port = self.port
         cdef UdpIo io = port.io
         cdef UdpFrontend front = port.udp
+        cdef UdpSocket sock = self.sock
         cdef fl_dgram* d
         cdef uint64_t size = 0
         cdef uint64_t datagrams = 0
         cdef int room, likely, n = 0, i, first, _turn
-        if self.ended or self.fd < 0:
+        cdef bint finished
+        if self.ended or sock is None:
             return
         for _turn in range(READS):
             # The descriptor is level-triggered: what is left comes back. So one cheap call will do for a flow that gets
@@ -422,10 +401,10 @@ cdef class UdpFlow(FlowBase):
             if room > likely:
                 room = likely
             first = io.queued
-            if room == 1 and not self.joins:
-                n = fl_receive_one(io.outgoing, self.fd, first)
+            if room == 1 and not sock.joins:
+                n = fl_receive_one(io.outgoing, sock.fd, first)
             else:
-                n = fl_receive(io.outgoing, self.fd, first, room, True)
+                n = fl_receive(io.outgoing, sock.fd, first, room, True)
             if n <= 0:
                 break
             for i in range(first, first + n):
@@ -450,10 +429,13 @@ cdef class UdpFlow(FlowBase):
             self.count_answers(port.front.counters, datagrams, size)
             self.count_answers(self.backend.counters, datagrams, size)
             self.count_answers(self.server.counters, datagrams, size)
-            if not self.joins and io.gro and datagrams >= JOIN_FROM:
-                self.joins = True
-                fl_join_received(self.fd)
-            if self.finished() or (self.leaving and self.responses >= self.requests):
+            if not sock.joins and io.gro and datagrams >= JOIN_FROM:
+                sock.joins = True
+                fl_join_received(sock.fd)
+            finished = self.finished()
+            # Exactly: a server that says more than it was thought to may go on.
+            self.answered = finished and self.responses == <uint64_t>front.responses * self.requests
+            if finished or (self.leaving and self.responses >= self.requests):
                 self.end(b"--", NULL)
                 return
             if not self.leaving:
@@ -499,7 +481,9 @@ cdef class UdpFlow(FlowBase):
         """It never began."""
         self.ended = True
         self.port.core.reactor.remove(self)
-        self.close_socket()
+        if self.sock is not None:
+            self.sock.shut()
+            self.sock = None
 
     cdef void tell(self, const char* term, const char* reason) noexcept:
         cdef FlowStory story
@@ -517,16 +501,25 @@ cdef class UdpFlow(FlowBase):
         report_flow(self.port, &client, self.backend, self.server, &story, term, reason)
 
     cdef void end(self, const char* term, const char* reason) noexcept:
+        cdef UdpSocket sock
+        cdef bint well
         FL_ASSERT(not self.ended, b"a flow ends once")
         if self.ended:
             return
         self.ended = True
         self.tell(term, reason)
-        self.give_back(USE_OK if self.responses or self.port.udp.responses == 0 else USE_CANCELLED)
+        sock = self.sock
+        # Where no answer is awaited a server is well when its socket has heard of no error for a while.
+        well = self.responses > 0 or (self.port.udp.responses == 0 and sock is not None
+                                      and self.port.core.reactor.now_ms - sock.opened_ms >= UNHEARD_MS)
+        self.give_back(USE_OK if well else USE_CANCELLED)
         self.port.core.reactor.remove(self)
-        if self.fd >= 0:
-            close(self.fd)
-            self.fd = -1
+        self.sock = None
+        if sock is not None:
+            if self.answered and not self.leaving and self.port.accepting:
+                self.port.io.resting.put(sock)
+            else:
+                sock.shut()
         self.port.forget(self)
 
 

@@ -23,6 +23,7 @@ from fastlb.engine.stats cimport (
 from fastlb.engine.udp_flow cimport flow_new
 from fastlb.engine.udp_port cimport FLOW_PACKET, FLOW_SOURCE, UdpFrontend, UdpIo
 from fastlb.engine.udp_report cimport FlowStory, report_flow
+from fastlb.engine.udp_socket cimport RestingSockets
 from fastlb.engine.udp_table cimport FlowKey, FlowTable, flow_key
 from fastlb.engine.upstream cimport Backend, Frontend
 
@@ -158,6 +159,7 @@ cdef class UdpListener(UdpPort):
         cdef Core core = self.core
         cdef const fl_dgram* d = &self.io.incoming.dgrams[i]
         cdef UdpFlow flow, kin
+        cdef RestingSockets resting
         cdef FlowKey key
         cdef FlowStory story
         if not self.accepting or b is None:
@@ -175,6 +177,9 @@ cdef class UdpListener(UdpPort):
                 self.refused += 1
                 self.drop(i, COUNT_DENIED)
                 return None
+        resting = self.io.resting
+        if self.count + resting.count >= front.max_flows or core.clients + resting.count >= core.max_clients:
+            resting.drop_oldest()       # what rests is within the limit
         flow = flow_new(self, d)
         flow.backend = b
         if b.key_kind:

@@ -5,6 +5,7 @@ from fastlb._core.datagram cimport FL_SLOTS, fl_batch, fl_dgram, iovec, mmsghdr
 from fastlb.engine.core cimport Core
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.reactor cimport EventHandler
+from fastlb.engine.udp_socket cimport RestingSockets, SocketUser
 from fastlb.engine.udp_table cimport FlowKey, FlowTable
 from fastlb.engine.upstream cimport Backend, Frontend
 
@@ -23,6 +24,7 @@ cdef class UdpFrontend(Frontend):
         uint8_t flow            # FlowBy
         bint evict              # at the limit the oldest flow makes room; else new ones are refused
         uint32_t requests       # datagrams of the client after which a flow takes no more; 0 = no limit
+        bint one_way            # flows end as they begin: nobody gets answers
         int64_t responses       # datagrams that answer one of the client's; -1 = nobody knows
         uint32_t max_flows      # of this worker
         uint32_t amplification  # bytes to the client for each of its own, headers counted; 0 = no limit
@@ -46,6 +48,7 @@ cdef class UdpIo(EventHandler):
         uint64_t batch          # number of the batch at hand
         uint64_t serial         # of the flow begun last
         bint gso, gro
+        readonly RestingSockets resting
         readonly uint64_t sent, joined, unsent   # datagrams to clients; calls saved by joining; what the kernel refused
         readonly list ports
     # Free slots of `outgoing`, at least one.
@@ -55,7 +58,7 @@ cdef class UdpIo(EventHandler):
     cdef void flush(self) noexcept
 
 # What a listener knows of a flow.
-cdef class FlowBase(EventHandler):
+cdef class FlowBase(SocketUser):
     cdef:
         FlowKey key             # key.local: what replies leave from
         FlowKey source          # of the client's address alone; FLOW_SOURCE

@@ -5,11 +5,13 @@ events: one sendmmsg for up to 64 of them. Neighbours of one flow that are equal
 the kernel splits again (GSO).
 """
 
+from cpython.ref cimport Py_INCREF
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from fastlb._core.datagram cimport (
     FL_MAX_SEGMENTED, FL_MAX_SEGMENTS, fl_batch_free, fl_batch_new, fl_offloads, fl_prepare, sendmmsg)
 from fastlb._core.net cimport EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, close, errno
+from fastlb.engine.reactor cimport HANDLER_REGISTERED
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_OPEN, COUNT_PEAK, count_up
 
 cdef enum:
@@ -34,6 +36,7 @@ cdef class UdpFrontend(Frontend):
         self.evict = evict
         self.requests = requests
         self.responses = responses
+        self.one_way = responses == 0 and (flow == FLOW_PACKET or requests <= 1)
         self.max_flows = max_flows
         self.amplification = amplification
         self.shunned = FlowTable()
@@ -60,6 +63,7 @@ cdef class UdpIo(EventHandler):
         self.core = core
         self.fd = -1
         self.ports = []
+        self.resting = RestingSockets(core)
         self.incoming = fl_batch_new()
         self.outgoing = fl_batch_new()
         self.headers = <mmsghdr*>calloc(FL_SLOTS, sizeof(mmsghdr))
@@ -146,7 +150,7 @@ cdef class UdpIo(EventHandler):
         self.queued = 0
 
 
-cdef class FlowBase(EventHandler):
+cdef class FlowBase(SocketUser):
     """What a listener knows of a flow."""
 
     cdef void end(self, const char* term, const char* reason) noexcept: pass
@@ -162,6 +166,9 @@ cdef class UdpPort(ListenerBase):
         cdef FlowKey* head
         cdef FlowBase other
         flow.key.owner = <void*>flow
+        # The reactor gives this reference up after the batch in which the flow ends.
+        Py_INCREF(flow)
+        flow.handler_flags |= HANDLER_REGISTERED
         self.count += 1
         flow.older = self.newest
         if self.newest != NULL:
