@@ -71,6 +71,11 @@ bench: build .venv/.test .venv/.bench  ## micro-benchmarks
 bench-readme: build .venv/.bench  ## the README's table from the newest figures of benchmarks/results
 	$(PY) -m benchmarks.compare.readme
 
+.PHONY: bench-release
+bench-release: build .venv/.bench  ## all cells, all peers, in 10 minutes: benchmarks/results and the README's table
+	$(PY) -m benchmarks.compare --only all --proxies all --seconds 2 --minutes 10 --release $(ARGS)
+	$(PY) -m benchmarks.compare.readme
+
 .PHONY: bench-history
 bench-history: build .venv/.test .venv/.bench  ## measures, adds to benchmarks/results/history, draws build/bench-history.html
 	@mkdir -p build

@@ -27,6 +27,7 @@ from fastlb.admin.exposition import Family
 from fastlb.engine.access_log import FORMATS, AccessLog
 from fastlb.engine.rate_limit import RateLimits, RateRule
 from fastlb.engine.router import Router
+from fastlb.engine.stick_table import StickTable
 from fastlb.engine.timer_probe import TimerProbe
 from fastlb.http import ChunkedDecoder, RequestParser, ResponseParser
 from fastlb.http.rewrite import ResponsePlan
@@ -43,6 +44,11 @@ class Case:
     beside: str  # what the baseline is, in words
     names: Callable[[], dict[str, Any]]
     before: str = ""
+
+
+REBUILT = (
+    "round_robin", "weighted_round_robin", "random", "two_choices", "least_time", "first", "least_connections",
+)  # fmt: skip
 
 
 def _balance() -> Iterator[Case]:
@@ -80,15 +86,19 @@ def _balance() -> Iterator[Case]:
             p=lambda n=n: plain.LeastConnections(n).use,
         )
         hashed = {"statement": "b.pick(key)", "algorithm": "consistent_hash"}
-        if n < 10_000:  # as in test_balance.py: five million slots take their time to build
+        for method, oracle, beside in (
+            ("maglev", plain.table_pick, "a table in Python"),
+            ("ring", plain.ring_pick, "bisect in Python"),
+            ("rendezvous", plain.rendezvous_pick, "max() in Python"),
+        ):
             yield pick(
-                **hashed, label="maglev", options={"method": "maglev"}, baseline="p(key)", beside="a table in Python",
-                p=lambda n=n: plain.table_pick(n),
+                **hashed, label=method, options={"method": method}, baseline="p(key)", beside=beside,
+                p=lambda n=n, oracle=oracle: oracle(n),
             )  # fmt: skip
-            yield pick(
-                **hashed, label="ring", options={"method": "ring"}, baseline="p(key)", beside="bisect in Python",
-                p=lambda n=n: plain.ring_pick(n),
-            )  # fmt: skip
+        yield pick(
+            "consistent_hash", "b.release(b.pick(key))", "p()", "two choices in Python", label="bounded load",
+            options={"method": "ring", "bound": 1.25}, p=lambda n=n: plain.TwoChoices(n).use,
+        )  # fmt: skip
         yield pick(
             **hashed, label="jump", options={"method": "jump"}, baseline=f"p(81985529216486895, {n})",
             beside="jump-consistent-hash", p=lambda: jump.hash,
@@ -97,21 +107,17 @@ def _balance() -> Iterator[Case]:
             f"pick/ip_hash/{n}", "b.pick(ip)", "p(octets)", "the same hash in Python",
             lambda n=n: {"b": balancer("ip_hash", n), "ip": "10.1.2.3", "p": ip_hash, "octets": bytes((10, 1, 2, 3))},
         )  # fmt: skip
-        for algorithm in ("round_robin", "weighted_round_robin", "least_connections", "two_choices"):
+        for algorithm in REBUILT:
             yield _rebuild(algorithm, n, weights)
-        if n <= 1_000:
-            yield _rebuild("consistent_hash", n, weights, method="maglev")
-            yield _rebuild("consistent_hash", n, weights, method="ring")
-    yield Case(
-        "pick/rendezvous/64", "b.pick(key)", "p(key)", "max() in Python",
-        lambda: {"b": balancer("consistent_hash", 64, method="rendezvous"), "key": KEY, "p": plain.rendezvous_pick(64)},
-    )  # fmt: skip
+        yield _rebuild("ip_hash", n, weights, key="10.1.2.3")
+        for method in ("maglev", "ring", "jump", "rendezvous"):
+            yield _rebuild("consistent_hash", n, weights, method=method)
 
 
-def _rebuild(algorithm: str, n: int, weights: list[int], **options: object) -> Case:
+def _rebuild(algorithm: str, n: int, weights: list[int], key: str = KEY, **options: object) -> Case:
     def names() -> dict[str, Any]:
         b = balancer(algorithm, n, **options)
-        return {"b": b, "s": b.servers[n // 2], "w": itertools.cycle([7, 3]), "key": KEY, "weights": weights}
+        return {"b": b, "s": b.servers[n // 2], "w": itertools.cycle([7, 3]), "key": key, "weights": weights}
 
     statement = "b.set_weight(s, next(w)); b.release(b.pick(key))"
     return Case(
@@ -197,6 +203,12 @@ def _engine() -> Iterator[Case]:
                 "k": itertools.cycle([f"client-{i}" for i in range(keys)]),
             },
         )  # fmt: skip
+    for what, statement in (("look up", "t.lookup(next(k), 1.0)"), ("enter", "t.enter(next(k), 3, 1.0)")):
+        for keys in (1, 10_000):
+            yield Case(
+                f"stick table {what}/{keys}", statement, "peer(next(k), 3, 1.0)", "a dictionary with times in Python",
+                lambda keys=keys: _sticking(keys),
+            )  # fmt: skip
     for form in FORMATS:
         yield Case(
             f"log line/{form}", "log.emit_many(record, 200)", "peer(200)", "json.dumps",
@@ -205,6 +217,14 @@ def _engine() -> Iterator[Case]:
             },
             before="log.sync()",
         )  # fmt: skip
+
+
+def _sticking(keys: int) -> dict[str, Any]:
+    table = StickTable(buckets=8192, expire=3600.0)
+    names = [f"visitor-{i}".encode() for i in range(keys)]
+    for name in names:
+        table.enter(name, 3, 0.0)
+    return {"t": table, "k": itertools.cycle(names), "peer": plain.Sticky(3600.0).enter}
 
 
 def _metrics() -> Iterator[Case]:

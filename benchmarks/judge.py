@@ -94,6 +94,8 @@ class Bench:
         # where something has to settle before, one call is one sample: more would run into what they wait for
         self.calls = 1 if case.before else _calls(self.subject)
         self._baseline_calls = _calls(self._baseline)
+        # what takes long is hardly moved by what else runs for a moment, and must not take minutes
+        self._pairs = 4 if self.subject.timeit(1) > 0.1 else PAIRS
         self.best = Measured(float("inf"), float("inf"))
 
     def settle(self) -> None:
@@ -108,7 +110,7 @@ class Bench:
     def measure(self, limit: float) -> Measured:
         """The best of PAIRS samples; of more where the ratio is over the limit."""
         for _ in range(TRIES):
-            for _ in range(PAIRS):
+            for _ in range(self._pairs):
                 self.round()
             if self.best.ratio <= limit:
                 break

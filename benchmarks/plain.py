@@ -25,8 +25,9 @@ def table_pick(n: int) -> Callable[[str], int]:
     return lambda text: table[digest(text.encode()) % size]
 
 
-def ring_pick(n: int, points: int = 160) -> Callable[[str], int]:
-    """A sorted ring of points and a binary search."""
+def ring_pick(n: int) -> Callable[[str], int]:
+    """A sorted ring of points and a binary search; fewer points where making them would take Python half a minute."""
+    points = 160 if n < 10_000 else 16
     ring = sorted((mix64(key(f"{name}{k}")), i) for i, name in enumerate(addresses(n)) for k in range(points))
     positions = [p for p, _ in ring]
     digest = xxhash.xxh3_64_intdigest
@@ -91,6 +92,21 @@ class TokenBucket:
         ok = tokens >= 1
         self._buckets[key] = (tokens - ok, now)
         return ok
+
+
+class Sticky:
+    """Which server a key sticks to, and until when, in a dictionary."""
+
+    def __init__(self, expire: float) -> None:
+        self._expire = expire
+        self._entries: dict[bytes, tuple[int, float]] = {}
+
+    def enter(self, key: bytes, server: int, now: float) -> int:
+        found = self._entries.get(key)
+        if found is not None and found[1] > now:
+            server = found[0]
+        self._entries[key] = (server, now + self._expire)
+        return server
 
 
 def heap_timers(count: int) -> Callable[[int], None]:

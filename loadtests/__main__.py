@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from loadtests.scenarios import SCENARIOS
 from loadtests.timeline import Outcome
 
 SHORT = 15  # seconds of a scenario with --short
+AROUND = 10  # seconds that a run of a scenario takes beside its own
+MORE = 75  # exit status of a slice after which there is more to run (EX_TEMPFAIL of sysexits.h)
 OUT = CHECKOUT / "build" / "loadtests"
 
 
@@ -37,6 +40,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--remote", type=int, default=0, metavar="N", help="wait for N workers of other machines instead")
     run.add_argument("--address", default="127.0.0.1", help="of this machine, as workers of others reach it")
     run.add_argument("--master-port", type=int, default=5557, help="where remote workers come to (default 5557)")
+    run.add_argument("--resume", type=Path, metavar="FILE",
+                     help="keep what has run in FILE and go on from there, with the same options; exit status "
+                     f"{MORE} while there is more to run")  # fmt: skip
+    run.add_argument("--slice", type=float, metavar="SECONDS", help="with --resume: stop after about so long")
     run.add_argument("--out", type=Path, default=OUT, help="folder of the reports (default build/loadtests)")
 
     soak_parser = commands.add_parser(
@@ -55,7 +62,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     worker.add_argument("--master-port", type=int, default=5557)
     worker.add_argument("--seed", type=int, default=1)
     worker.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.command == "run" and options.slice and not options.resume:
+        parser.error("--slice needs --resume FILE: where is the rest to go on from?")
+    return options
 
 
 def chosen(text: str) -> list[Scenario]:
@@ -88,25 +98,41 @@ def run(options: argparse.Namespace) -> int:
     peers, scenarios = campaign.make_peer_list(options.peer), chosen(options.scenario)
     how = campaign.Options(options.seed, options.processes, options.remote, options.address, options.master_port)
     seconds = {s.name: max(s.least, options.duration or (SHORT if options.short else s.seconds)) for s in scenarios}
-    expected = len(peers) * sum(s + 10 for s in seconds.values())
+    expected = len(peers) * sum(s + AROUND for s in seconds.values())
+    began = time.monotonic()
     print(f"{len(scenarios)} scenarios, {len(peers)} peers: about {expected // 60} min {expected % 60} s", flush=True)
     result = report.Report(time.strftime("%Y%m%d-%H%M%S"), machine(), {s.name: s for s in scenarios}, [], {})
-    if not options.no_limits and not options.remote:
+    if options.resume and options.resume.exists():
+        result = report.resumed(json.loads(options.resume.read_text()), scenarios, options.slack)
+    if not options.no_limits and not options.remote and result.limits is None:
         result.limits = limits.measure(how)
         print(result.limits.told(), flush=True)
-    passed = True
+    ran = 0
     for scenario in scenarios:
         print(f"{scenario.name}: {scenario.title}", flush=True)
         for peer in peers:
+            if (scenario.name, peer) in result.verdicts:
+                continue
+            if options.slice and ran and time.monotonic() - began + seconds[scenario.name] + AROUND > options.slice:
+                print(f"more is left: run this again with --resume {options.resume}", flush=True)
+                return MORE
+            ran += 1
             outcome = campaign.run(scenario, peer, seconds[scenario.name], options.users or scenario.peak, how)
             verdicts = [c.judge(outcome, options.slack) for c in scenario.criteria]
             result.outcomes.append(outcome)
             result.verdicts[scenario.name, peer] = verdicts
             result.about[peer] = outcome.version
             show(outcome, verdicts)
-            if peer == peers[0]:
-                passed = passed and all(v.held for v in verdicts) and not outcome.broken
+            if options.resume:
+                options.resume.write_text(json.dumps(report.pack(result)))
+    passed = all(
+        not o.broken and all(v.held for v in result.verdicts[o.scenario, o.peer])
+        for o in result.outcomes
+        if o.peer == peers[0]
+    )
     path = report.save(result, options.out)
+    if options.resume:
+        options.resume.unlink()
     print(f"{'passed' if passed else 'FAILED'}: {path} and {path.with_suffix('.json').name}")
     return 0 if passed else 1
 

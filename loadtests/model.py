@@ -36,6 +36,7 @@ class Pool:
     rate         requests a second of one client, by the header X-Client; more get 429
     check        seconds between two health checks of one server (nginx has none: it learns from failures)
     header       seconds that a client may take for its request's head
+    sticky       a cookie of the balancer's own keeps a client where it was (nginx has none: it hashes `key`)
     """
 
     servers: int = 4
@@ -46,6 +47,7 @@ class Pool:
     rate: int = 0
     check: float = 0.5
     header: float = 10.0
+    sticky: bool = False
     service: Service = Service()
 
 

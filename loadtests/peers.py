@@ -21,6 +21,7 @@ from pathlib import Path
 from fastlb.bench.process import Child, free_port
 from loadtests.model import Pool
 
+STICKY = "LB"  # the balancers' own cookie
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -98,6 +99,7 @@ class Fastlb(Peer):
             f'{{ algorithm = "consistent_hash", key = "{p.key}" }}' if p.balance == "hash" else json.dumps(p.balance)
         )
         limit = f"max_connections = {p.limit}\n" if p.limit else ""
+        limit += f'affinity = {{ type = "cookie", name = "{STICKY}" }}\n' if p.sticky else ""
         rate = f'rate_limits = {{ rate = "{p.rate}/s", burst = {p.rate}, key = "header:X-Client" }}\n' if p.rate else ""
         servers = "".join(
             f'  [[backends.origin.servers]]\n  name = "{name}"\n  address = "127.0.0.1:{port}"\n'
@@ -173,11 +175,13 @@ class HAProxy(Peer):
             if p.rate
             else ""
         )
+        limit = f" maxconn {p.limit}" if p.limit else ""
         servers = "".join(
-            f"  server {name} 127.0.0.1:{port}{f' maxconn {p.limit}' if p.limit else ''}\n"
+            f"  server {name} 127.0.0.1:{port}{limit}{f' cookie {name}' if p.sticky else ''}\n"
             for name, port in self.ports.items()
         )
         consistent = "  hash-type consistent\n" if p.balance == "hash" else ""
+        consistent += f"  cookie {STICKY} insert indirect nocache\n" if p.sticky else ""
         return f"""global
   nbthread 2
   log stdout format raw local0
@@ -248,7 +252,7 @@ class Nginx(Peer):
         kind, _, field = p.key.partition(":")
         variable = {"cookie": f"$cookie_{field}", "header": f"$http_{field.lower().replace('-', '_')}", "path": "$uri"}
         balance = {"round_robin": "", "least_connections": "least_conn;"}.get(p.balance)
-        if balance is None:
+        if balance is None or p.sticky:
             balance = f"hash {variable[kind]} consistent;"
         limit = f" max_conns={p.limit}" if p.limit else ""
         servers = "".join(

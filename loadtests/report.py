@@ -66,6 +66,15 @@ def unpack(data: dict[str, Any]) -> list[Outcome]:
     return outcomes
 
 
+def resumed(data: dict[str, Any], scenarios: Sequence[Scenario], slack: float) -> Report:
+    """The run that `pack` kept, judged again."""
+    named = {s.name: s for s in scenarios}
+    outcomes = [o for o in unpack(data) if o.scenario in named]
+    verdicts = {(o.scenario, o.peer): [c.judge(o, slack) for c in named[o.scenario].criteria] for o in outcomes}
+    limits = Limits(**data["limits"]) if data["limits"] else None
+    return Report(data["began"], data["about"], named, outcomes, verdicts, limits)
+
+
 def _json(value: float) -> float | None:
     return value if math.isfinite(value) else None
 

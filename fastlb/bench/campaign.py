@@ -92,9 +92,14 @@ class Campaign:
 
     def _cell(self, cell: Workload, proxies: list[Proxy], number: int) -> None:
         rate = self._rate(cell, proxies, number) if cell.kind == "latency" else 0.0
+        most = self._base.connections
+        if cell.connections > most and cell.kind != "idle":
+            note = f"{cell.title}: {most:,}, as the limit of descriptors (ulimit -n) allows for no more"
+            self.missing += [note] if note not in self.missing else []
+            cell = replace(cell, connections=most)
         for proxy in proxies:
             try:
-                sample = run(proxy, cell, self._plan.seconds, number, rate)
+                sample = run(proxy, cell, max(self._plan.seconds, cell.least), number, rate)
             except (RuntimeError, OSError) as error:
                 sample = Sample(cell.name, proxy.name, number, errors=str(error).strip()[:300])
             self.samples.append(sample)

@@ -50,7 +50,8 @@ class Workload:
 
     `kind`: load (the generator, as fast as answers come), latency (open loop at `share` of the slowest peer's
     saturation), idle (memory of connections held open), and others of `drivers.DRIVERS`. `size` is that of an answer so
-    large that a run ends in the midst of many: then answers are counted by their bytes. `unit` is what one answer is.
+    large that a run ends in the midst of many: then answers are counted by their bytes. `least` is how many seconds it
+    takes at least to mean something. `unit` is what one answer is.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Workload:
     share: float = 0.0
     resumed: bool = False
     size: int = 0
+    least: float = 0.0
     goal: float | None = None  # ratio to HAProxy's CPU a request, or memory a connection, that fastlb has to reach
     unit: str = "request"
 
@@ -84,10 +86,10 @@ HTTP = (
     Workload("1k", "1 KB responses", request("/1k")),
     Workload("64k", "64 KB responses", request("/64k"), goal=0.80),
     Workload("1m", "1 MB responses, 16 connections", request("/1m"), 16, goal=0.80),
-    Workload("100m", "100 MB responses, 2 connections", request("/100m"), 2, size=100 * MB),
+    Workload("100m", "100 MB responses, 2 connections", request("/100m"), 2, size=100 * MB, least=1.0),
     Workload("1conn", "1 connection", KEEPALIVE, 1),
-    Workload("1000conn", "1,000 connections", KEEPALIVE, 1_000),
-    Workload("10000conn", "10,000 connections", KEEPALIVE, 10_000),
+    Workload("1000conn", "1,000 connections", KEEPALIVE, 1_000, least=1.0),
+    Workload("10000conn", "10,000 connections", KEEPALIVE, 10_000, least=2.0),
     *(
         Workload(f"latency{s:.0%}", f"open loop at {s:.0%} of the slowest", KEEPALIVE, kind="latency", share=s)
         for s in SHARES

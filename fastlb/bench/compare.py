@@ -21,7 +21,7 @@ from fastlb.bench.own import scene_of_file
 from fastlb.bench.peers import Fastlb, Proxy, Setup
 from fastlb.bench.peers_more import PEERS
 from fastlb.bench.plan import Plan, bounded
-from fastlb.bench.scene import Scene
+from fastlb.bench.scene import Scene, raise_limit
 from fastlb.bench.workloads import NAMED, WORKLOADS
 
 SMALL = "keepalive,close,browser,64k,1m,idle"
@@ -126,6 +126,7 @@ def compare(plan: Plan, scene: Callable[[tuple[int, ...]], Scene] | None, where:
     `scene` makes a user's own of the ports that stand in for its servers; without it there are two equal servers.
     """
     began = time.monotonic()
+    raise_limit()
     results = saved.Results(plan)
     if where.resume and where.resume.exists():
         results = saved.load(where.resume)

@@ -12,6 +12,7 @@ from typing import cast
 
 from fastlb.bench.peers import Setup, find
 from fastlb.bench.process import Child, free_ports
+from fastlb.bench.scene import connections_possible
 
 SMALL_BODY = "x" * 119 + "\n"  # 120 bytes
 MB = 1024 * 1024
@@ -38,7 +39,7 @@ class Origin:
 worker_processes 1;
 pid {setup.folder}/origin.pid;
 error_log {setup.folder}/origin-error.log;
-events {{ worker_connections 19000; multi_accept on; }}
+events {{ worker_connections {connections_possible() + 500}; multi_accept on; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;

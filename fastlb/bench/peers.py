@@ -279,7 +279,7 @@ class Nginx(Proxy):
 worker_processes {scene.workers};
 pid {self.setup.folder}/nginx.pid;
 error_log {self.setup.folder}/nginx-error.log;
-events {{ worker_connections {2 * scene.connections}; }}
+events {{ worker_connections {2 * scene.connections + 500}; }}
 """
         if scene.mode == "tcp":
             log = f"access_log {self.access_log} facts buffer=64k flush=1s;" if scene.log else ""

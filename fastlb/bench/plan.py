@@ -31,7 +31,8 @@ class Plan:
     def part(self, scene: str) -> float:
         """Seconds that one round of one scene takes, about."""
         cells = [w for w in self.workloads if w.scene == scene]
-        return len(self.peers) * (START + sum((0 if w.kind == "idle" else self.seconds) + OVERHEAD for w in cells))
+        taken = (0.0 if w.kind == "idle" else max(self.seconds, w.least) for w in cells)
+        return len(self.peers) * (START + len(cells) * OVERHEAD + sum(taken))
 
     def duration(self) -> float:
         """Seconds that it takes, about."""

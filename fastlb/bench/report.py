@@ -64,7 +64,13 @@ def _ms(us: float) -> str:
     return f"{us / 1e3:.2f}" if us < 100e3 else f"{us / 1e3:.0f}"
 
 
-def markdown(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequence[str], about: dict[str, str]) -> str:
+def markdown(
+    samples: Sequence[Sample],
+    proxies: Sequence[str],
+    subjects: Sequence[str],
+    about: dict[str, str],
+    notes: Sequence[str] = (),
+) -> str:
     """Tables: what each proxy used, then the ratios of every subject (fastlb) to every peer."""
     lines = [
         "## Side by side",
@@ -99,6 +105,7 @@ def markdown(samples: Sequence[Sample], proxies: Sequence[str], subjects: Sequen
             ]
             lines.append("| " + " | ".join(cells) + " |")
     lines += _idle_table(samples, proxies) + _ratio_table(samples, proxies, subjects)
+    lines += ["", *(f"- {' '.join(note.split())}" for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
 
 

@@ -157,4 +157,5 @@ def readme_table(samples: Sequence[Sample], proxies: Sequence[str], raw: dict[st
                 text = f"{found.median:.2f} ± {found.spread / 2:.2f}"
                 row.append(f"**{text}**" if found.median > 1 else text)
         lines.append(f"| {cell.title}{unit} | " + " | ".join(row) + " |")
+    lines += ["", *(" ".join(note.split()) + "." for note in raw["missing"])] if raw["missing"] else []
     return "\n".join(lines) + "\n"

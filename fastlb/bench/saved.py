@@ -116,7 +116,7 @@ def write(results: Results, folder: Path, release: bool = False) -> tuple[Path, 
             old.unlink()
     html = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.html"
     save(results, html.with_suffix(".json"))
-    text = report.markdown(results.samples, results.proxies, results.subjects, results.about)
+    text = report.markdown(results.samples, results.proxies, results.subjects, results.about, results.missing)
     html.with_suffix(".md").write_text(text)
     html.write_text(report_page.html(results.samples, results.proxies, results.subjects, results.packed()))
     return html, text

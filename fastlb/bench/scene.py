@@ -6,6 +6,19 @@ import resource
 from dataclasses import dataclass, field
 from pathlib import Path
 
+DESCRIPTORS = 32_768  # what 10,000 connections through a proxy need, and as many again
+
+
+def raise_limit() -> None:
+    """As many descriptors as the cells with the most connections need, or as many as this user may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= DESCRIPTORS:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(hard, DESCRIPTORS)))
+    except (ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
 
 def connections_possible() -> int:
     """Ceiling of each proxy by the limit of descriptors; a proxied connection takes two."""

@@ -51,9 +51,13 @@ class Shopper(Visitor):
     `X-Cart-Items` tells the server how many things the visitor has put in: it answers 409 when it knows otherwise.
     """
 
+    cart = given = ""  # the basket's name; the balancer's own cookie
+
     def visit(self, path: str, label: str, items: int) -> bool:
-        headers = {"Cookie": f"cart={self.cart}", "X-Cart-Items": str(items)}
+        headers = {"Cookie": f"cart={self.cart}{self.given}", "X-Cart-Items": str(items)}
         with self.client.get(path, name=label, headers=headers, catch_response=True) as answer:
+            if given := answer.headers.get("Set-Cookie"):  # the balancer's: the servers give none
+                self.given = "; " + given.partition(";")[0]
             if answer.status_code == 409:
                 answer.success()  # the balancer carried it well, to the wrong server: that is counted by itself
                 self.mark("basket lost")
@@ -66,6 +70,7 @@ class Shopper(Visitor):
     @task
     def shop(self) -> None:
         self.cart = f"{self.name}-{self.random.getrandbits(32):x}"
+        self.given = ""
         for items in range(self.random.randint(3, 8)):
             if not self.visit("/cart/add", "add to basket", items):
                 return

@@ -7,13 +7,13 @@ from loadtests.model import STEADY, Pool, Scenario, Service
 STICKY = Scenario(
     name="sticky_sessions",
     title="Baskets that live in one server's memory",
-    story="Every visitor's basket is known to one server alone; sent elsewhere, it is lost. Hashing the cookie keeps "
-    "visitors where they were.",
+    story="Every visitor's basket is known to one server alone; sent elsewhere, it is lost. A cookie of the balancer "
+    "keeps visitors where they were.",
     users={"Shopper": 1},
     peak=60,
     seconds=60,
     shape=STEADY,
-    pool=Pool(balance="hash", key="cookie:cart"),
+    pool=Pool(key="cookie:cart", sticky=True),
     criteria=(
         errors_at_most(0.0),
         marks_at_least("baskets kept", 1.0, "basket kept", "basket lost"),
@@ -25,13 +25,13 @@ STICKY = Scenario(
 STICKY_LOSS = Scenario(
     name="sticky_server_lost",
     title="A server with baskets dies",
-    story="One of four servers is killed and comes back empty. Its own visitors lose their baskets twice, when it goes "
-    "and when it takes them back; those of the others must not notice.",
+    story="One of four servers is killed and comes back empty. Its own visitors lose their baskets and are given to "
+    "others; those of the others must not notice, neither when it goes nor when it comes back.",
     users={"Shopper": 1},
     peak=60,
     seconds=60,
     shape=STEADY,
-    pool=Pool(balance="hash", key="cookie:cart"),
+    pool=Pool(key="cookie:cart", sticky=True),
     faults=(kill(0.35, "s2"), restart(0.65, "s2")),
     criteria=(
         errors_at_most(0.02),
