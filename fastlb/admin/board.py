@@ -16,6 +16,7 @@ from fastlb.control import counters as c
 from fastlb.control.region import DRAIN, EJECTED, FULL_RAMP, MAINT, UP
 from fastlb.control.server_state import describe
 from fastlb.control.state_book import Standing
+from fastlb.control.tiers import BACKUP, TierStanding, standing_of
 from fastlb.runtime.extras import AgentStatus, CheckStatus, Running
 from fastlb.spec import Backend, Frontend, Server
 
@@ -102,10 +103,18 @@ class BackendRow(Row):
     @property
     def panic(self) -> bool:
         """So few servers are usable that the workers use all; they decide it from the same flags (balance.tiers)."""
-        share = self.backend.balance.panic_threshold
-        main = self.usable(backup=False)
-        eligible = sum(not row.server.backup and row.eligible for row in self.servers)
-        return share > 0 and eligible > 0 and self.usable(backup=True) == 0 and main < share * eligible
+        return self._tiers.panic
+
+    @property
+    def loads(self) -> dict[int, int]:
+        """Percent of the requests by tier in use."""
+        return self._tiers.loads
+
+    @property
+    def _tiers(self) -> TierStanding:
+        balance = self.backend.balance
+        servers = ((BACKUP if r.server.backup else r.server.tier, r.flags, r.weight) for r in self.servers)
+        return standing_of(servers, balance.panic_threshold, balance.overprovisioning)
 
     def summed(self, counter: int) -> int:
         """A counter that only servers have."""

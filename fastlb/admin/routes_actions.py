@@ -63,6 +63,7 @@ def router(context: Context) -> APIRouter:
             name=wanted.name,
             weight=wanted.weight,
             backup=wanted.backup,
+            tier=wanted.tier,
             max_connections=wanted.max_connections,
             state=ServerState(wanted.state),
             reason=one_line(wanted.reason),

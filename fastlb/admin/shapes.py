@@ -109,6 +109,7 @@ class ServerView(Common):
     reason: Annotated[str, Field(description="Of the last change of state.")]
     since: datetime
     backup: bool
+    tier: Annotated[int, Field(description="Of the servers that are no backups, 0 first.")]
     weight: int
     effective_weight: Annotated[int, Field(description="With slow start.")]
     max_connections: Annotated[int, Field(description="Requests at once; 0 = unlimited.")]
@@ -127,6 +128,7 @@ class BackendView(Common):
     since: datetime
     algorithm: str
     panic: Annotated[bool, Field(description="So few servers are up that all are used.")]
+    tiers: Annotated[dict[str, int], Field(description="Percent of the requests by tier in use.")]
     servers: dict[State, int]
     in_flight: int
     queued: int
@@ -307,5 +309,6 @@ class NewServer(_Change):
     name: str = Field("", max_length=64, description="Empty: the address.")
     weight: int = Field(1, ge=0, le=65535)
     backup: bool = False
+    tier: int = Field(0, ge=0, le=7, description="Load spills from each to the next.")
     max_connections: int = Field(0, ge=0, le=2**31 - 1)
     state: Literal["ready", "drain", "maint"] = "ready"

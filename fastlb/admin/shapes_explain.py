@@ -58,7 +58,7 @@ class BalanceView(TypedDict):
     key_of: str
     hash: str
     panic: bool
-    tier: Literal["primary", "backup"]
+    tier: Annotated[str, Field(description="primary, backup, or how the tiers share: 'tier 0: 70 %, tier 1: 30 %'.")]
     picked: str
     certain: Annotated[bool, Field(description="Else it is the most likely one.")]
     how: str

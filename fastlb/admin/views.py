@@ -30,6 +30,7 @@ from fastlb.control import counters as c
 from fastlb.control.diff import Difference
 from fastlb.control.events import Event
 from fastlb.control.region import Region
+from fastlb.control.tiers import BACKUP
 from fastlb.runtime.actions import Answer, Verdict
 from fastlb.runtime.info import shown
 from fastlb.spec import ServerChange
@@ -154,6 +155,7 @@ def server_view(row: ServerRow, region: Region, now: float, *, history: bool = F
         "reason": standing.reason,
         "since": moment(standing.since),
         "backup": row.server.backup,
+        "tier": row.server.tier,
         "weight": row.weight,
         "effective_weight": row.effective_weight,
         "max_connections": row.limit,
@@ -180,6 +182,7 @@ def backend_view(row: BackendRow, region: Region, now: float, *, history: bool =
         "since": moment(standing.since),
         "algorithm": f"{balance.algorithm} ({balance.method})" if balance.method else balance.algorithm,
         "panic": row.panic,
+        "tiers": {"backup" if tier == BACKUP else str(tier): load for tier, load in row.loads.items()},
         "servers": states,
         "in_flight": row[c.CURRENT],
         "queued": row[c.QUEUED],

@@ -12,7 +12,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_UP, ServerLine
 from fastlb._core.xxh3 cimport xxh3_64
-from fastlb.balance.base cimport FULL_RAMP, ServerSet
+from fastlb.balance.base cimport FULL_RAMP, ServerSet, tier_of
 from fastlb.balance.selector cimport (
     PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK, Selector, make_selector,
 )
@@ -77,7 +77,8 @@ cdef class Balancer:
 
     `algorithm` is one of `algorithms()`; `servers` are `Server` objects or addresses. Options: of the algorithm
     (`method`, `bound`, `table_size`, `points`, `hash`, `decay`, `seed`), and of every one: `panic_threshold` (0-1,
-    default 0 = off: below this share of usable servers, those that are down are used too), `max_connections` (uses of
+    default 0 = off: below this share of usable servers, those that are down are used too), `overprovisioning` (1-10,
+    default 1.4: by how much a tier may lose servers before load spills to the next one), `max_connections` (uses of
     one server at a time, default no limit), `slow_start` (seconds in which a server that joins or comes back up
     reaches its weight and limit). Wrong names and values raise ValueError with the nearest valid one.
     """
@@ -405,7 +406,7 @@ cdef class Balancer:
         line.limit = self._limit
         line.state = SERVER_UP
         line.ramp = FULL_RAMP
-        self._set.attach(slot, line, NULL, server.backup)
+        self._set.attach(slot, line, NULL, tier_of(server.backup, server.tier))
         self._set.slots[slot].object = <void*>server
         self._set.identify(slot, server.address)
         self._servers.append(server)

@@ -8,6 +8,9 @@ from fastlb._core.shared cimport GroupLine, ServerLine
 cdef enum:
     MAX_SERVERS = 65535         # a group; slots fit 16 bits, which halves the hash tables
     FULL_RAMP = 65536           # ServerLine.ramp without slow start
+    MAX_TIERS = 8               # of primaries; the backups are one more, after all others
+    BACKUP_TIER = MAX_TIERS
+    ALL_TIERS = MAX_TIERS + 1
 
 # One slot of a set. The pointers are the owner's; the rest is this process's copy as of the last rebuild.
 ctypedef struct Slot:
@@ -17,7 +20,7 @@ ctypedef struct Slot:
     uint64_t identity           # hash of the server's name: the same in all processes and after every reload
     uint32_t weight             # configured; 0 = drained
     uint32_t ramp               # 1..FULL_RAMP
-    uint8_t backup
+    uint8_t tier                # 0-7 in the order in which they are filled, or BACKUP_TIER
     uint8_t trial               # its circuit breaker is half open: takes part, but its tier does not count on it
     uint8_t usable              # up, not drained, weight above 0
     uint8_t eligible            # like usable, but possibly down or ejected: what panic mode falls back on
@@ -45,6 +48,7 @@ ctypedef struct Seat:
 ctypedef struct View:
     Member* members
     Seat* seats
+    uint64_t* ticket            # counts the picks in turn: the group's, or the tier's own where several are in use
     int32_t* member_of          # by slot, -1 = not a member
     uint32_t n                  # members
     uint32_t nseats
@@ -52,6 +56,7 @@ ctypedef struct View:
     bint equal                  # all members have the same weight
     bint ramping                # some member is in slow start
     bint trial                  # some member's circuit breaker is half open
+    bint spills                 # members of several tiers, each of which takes its part of the load
 
 # One question. `attempt` counts the answers already refused (server full, tried, over its bound).
 ctypedef struct Ask:
@@ -75,9 +80,10 @@ cdef class ServerSet:
         ServerLine* _free               # private lines, chained through ServerLine.latency
         ServerLine* _blocks             # what _free was cut from, chained likewise through the first line of each
 
-    # Memory of others; the caller keeps it alive as long as the set. `slot` is the next one (count) or one in use.
-    # A NULL ledger is replaced by the spare word of the line, in a set that is not shared. 0, or -1 with an exception.
-    cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, bint backup) except -1
+    # Memory of others; the caller keeps it alive as long as the set. `slot` is the next one (count) or one in use,
+    # `tier` as in Slot. A NULL ledger is replaced by the spare word of the line, in a set that is not shared. 0, or -1
+    # with an exception.
+    cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, int tier) except -1
     cdef int attach_group(self, GroupLine* group) except -1
     # The name that consistent hashing knows the server by (its address); without one it is the slot number.
     cdef int identify(self, int slot, str name) except -1
@@ -119,6 +125,10 @@ cdef class Algorithm:
 # start does not make their period long.
 cdef inline uint32_t turns(const Member* member) noexcept nogil:
     return member.weight >> 12 if member.weight >> 12 else 1
+
+# The tier of a server as it is configured.
+cdef inline int tier_of(bint backup, int tier) noexcept:
+    return BACKUP_TIER if backup else tier
 
 # Requests in flight on a member; `shared` is ServerSet.shared.
 cdef inline uint32_t load_of(const Member* member, bint shared) noexcept nogil:

@@ -43,11 +43,13 @@ cdef class ServerSet:
             block = following
         free(self.slots)
 
-    cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, bint backup) except -1:
+    cdef int attach(self, int slot, ServerLine* line, uint32_t* ledger, int tier) except -1:
         cdef Slot* grown
         cdef uint32_t capacity
         if line is NULL or slot < 0 or <uint32_t>slot > self.count:
             raise ValueError(f"slot {slot} is not the next of {self.count}")
+        if not 0 <= tier < ALL_TIERS:
+            raise ValueError(f"tier must lie in 0..{MAX_TIERS - 1}, not {tier}")
         if ledger is NULL:
             if self.shared:
                 raise ValueError("a shared record needs a ledger cell")
@@ -70,7 +72,7 @@ cdef class ServerSet:
             self.count += 1
         self.slots[slot].line = line
         self.slots[slot].ledger = ledger
-        self.slots[slot].backup = backup
+        self.slots[slot].tier = tier
         self.touch()
         return 0
 

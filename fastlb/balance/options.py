@@ -70,7 +70,7 @@ def choice(*names: str) -> Check:
     return check
 
 
-COMMON: Mapping[str, Check] = {"panic_threshold": number(0, 1)}
+COMMON: Mapping[str, Check] = {"panic_threshold": number(0, 1), "overprovisioning": number(1, 10)}
 BOUND = number(1, 100, open_low=True)
 SEED = integer(0, 2**64 - 1)
 

@@ -10,7 +10,7 @@ from fastlb._core.atomics cimport fl_add32, fl_load32, fl_load64, fl_store32
 from fastlb._core.shared cimport (
     SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupLine,
     ServerLine)
-from fastlb.balance.base cimport FULL_RAMP, ServerSet, reclaim
+from fastlb.balance.base cimport FULL_RAMP, ServerSet, reclaim, tier_of
 from fastlb.balance.circuit_breaker cimport (
     PERMIT_NONE, PERMIT_TRIAL, GroupBreaker, ServerBreakers, breaker_state, breaker_tick, breaker_until, read_rules)
 from fastlb.balance.selector cimport PICK_FULL, PICK_NONE, USE_CANCELLED, USE_FAILED, USE_OK, Selector, make_selector
@@ -31,8 +31,13 @@ def memory_size(int servers, int workers):
         + servers * sizeof(BreakerLine) + 64
 
 
+def _tier(what=0):
+    """True = a backup, else the number of a tier."""
+    return tier_of(what is True, what)
+
+
 cdef class Probe:
-    """One process's selector over `servers`, a list of (name, weight) or (name, weight, backup).
+    """One process's selector over `servers`, a list of (name, weight), (name, weight, backup) or (.., .., tier).
 
     `memory` is a zeroed writable buffer of `memory_size` bytes that other processes may hold too; `first` says whether
     this one writes weights and states into it.
@@ -62,12 +67,12 @@ cdef class Probe:
         self._breakers = <BreakerLine*>(((<size_t>(self._ledgers + workers * self._n)) + 7) & ~<size_t>7)
         self._set = ServerSet(shared=shared)
         self._set.attach_group(self._group)
-        for i, (name, weight, *backup) in enumerate(servers):
+        for i, (name, weight, *tier) in enumerate(servers):
             if first:
                 self._lines[i].state = SERVER_UP
                 self._lines[i].weight = weight
                 self._lines[i].ramp = FULL_RAMP
-            self._set.attach(i, &self._lines[i], &self._ledgers[worker * self._n + i], bool(backup and backup[0]))
+            self._set.attach(i, &self._lines[i], &self._ledgers[worker * self._n + i], _tier(*tier))
             self._set.identify(i, name)
         self._selector = make_selector(algorithm, options, self._set)
 

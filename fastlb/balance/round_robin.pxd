@@ -1,7 +1,8 @@
+from libc.stdint cimport uint64_t
+
 from fastlb.balance.base cimport Algorithm, Ask, ServerSet, View
-from fastlb._core.shared cimport GroupLine
 
 cdef class RoundRobin(Algorithm):
     cdef:
-        GroupLine* _group       # the ticket that all processes draw from
+        uint64_t* _ticket       # View.ticket
         bint _shared

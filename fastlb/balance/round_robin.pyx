@@ -18,7 +18,7 @@ cdef class RoundRobin(Algorithm):
         self._shared = shared
 
     cdef int rebuild(self, ServerSet servers, View* view) except -1:
-        self._group = servers.group
+        self._ticket = view.ticket
         self.view = view
         return 0
 
@@ -28,10 +28,10 @@ cdef class RoundRobin(Algorithm):
         cdef int member
         for _ in range(8):
             if self._shared:
-                ticket = fl_add64(&self._group.ticket, 1)
+                ticket = fl_add64(self._ticket, 1)
             else:
-                ticket = self._group.ticket
-                self._group.ticket = ticket + 1
+                ticket = self._ticket[0]
+                self._ticket[0] = ticket + 1
             member = <int>(ticket % self.view.n)
             if not self.view.ramping:
                 break

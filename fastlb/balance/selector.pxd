@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb._core.shared cimport ServerLine
 from fastlb.balance.base cimport Algorithm, Ask, Member, ServerSet, View
 from fastlb.balance.circuit_breaker cimport ServerBreakers
+from fastlb.balance.tiers cimport Plan
 
 cdef enum Pick:
     PICK_NONE = -1              # nobody can take it: all down, drained or tried
@@ -35,6 +36,14 @@ cdef class Selector:
         uint32_t permit         # of the select before, where there are breakers; the caller takes it and clears it
         bint _plain             # a candidate needs no check but its limit
         double _panic
+        # several tiers in use (tiers.pyx): one more selector for each, which chooses among its servers alone
+        uint32_t _over          # overprovisioning factor in percent
+        int _tier               # that tier; -1 in the selector of the whole set
+        list _tiers             # the selectors by tier, None = not made yet; None as long as there was no need
+        tuple _made_of          # algorithm and options, to make them
+        uint8_t[100] _tier_at   # by percent
+        uint64_t _ticket        # View.ticket of a tier: in this process alone
+        uint32_t _position      # requests without a key that were divided
         # bounded load (bounded_load.pyx); _bound is the factor in percent, 0 = off
         uint32_t _bound
         uint64_t* _shares       # weights summed up to and including each member
@@ -71,6 +80,13 @@ cdef class Selector:
     cdef bint _take(self, int member) noexcept
     cdef bint _take_trial(self, Member* m, uint32_t limit) noexcept
     cdef void _due(self, uint64_t now_ms) noexcept
+    # While _view.spills: which tier, then which of its servers.
+    cdef int _select_spilling(
+        self, uint64_t key, bint has_key, const int32_t* tried, int ntried, uint64_t now_ms
+    ) noexcept
+    cdef bint _divide(self, const Plan* plan) noexcept
+    # Brings private copies of a server's load up to date, in the books of the tiers too. `more`: it was taken.
+    cdef void _counted(self, int slot, bint more) noexcept
     # Puts circuit breakers around the servers; before the first select.
     cdef void guard(self, ServerBreakers breakers) noexcept
     cdef bint _take_apart(self, int slot) noexcept

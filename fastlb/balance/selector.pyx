@@ -12,11 +12,11 @@ from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_
 from fastlb._core.bits cimport mix64
 from fastlb._core.debug cimport FL_ASSERT
 from fastlb._core.shared cimport SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP
-from fastlb.balance.base cimport FULL_RAMP, Member, Slot, limit_of, was_tried
+from fastlb.balance.base cimport ALL_TIERS, FULL_RAMP, Member, Slot, limit_of, was_tried
 from fastlb.balance.circuit_breaker cimport PERMIT_NONE
 from fastlb.balance.bounded_load cimport served_by, share_limit, sum_shares
 from fastlb.balance.options import check_options, registry
-from fastlb.balance.tiers cimport build_view, free_view, same_members, same_seats
+from fastlb.balance.tiers cimport Plan, build_view, free_view, plan_tiers, same_members, same_seats
 
 
 cdef class Selector:
@@ -39,6 +39,8 @@ cdef class Selector:
             self._due(now_ms)
         if self._view.n == 0:
             return self._other_tier(tried, ntried, False)
+        if self._view.spills:
+            return self._select_spilling(key, has_key, tried, ntried, now_ms)
         ask.key = key
         ask.now_ms = now_ms
         ask.tried = tried
@@ -64,7 +66,6 @@ cdef class Selector:
     ) noexcept:
         """Release with the pointers at hand."""
         cdef uint32_t mine = ledger[0]
-        cdef int member
         if not self._shared and self.servers.epoch() != self._epoch:
             self.rebuild()              # slots may have moved, and the private copies of loads must stay right
         FL_ASSERT(mine > 0, "release of a server that this process has not taken")
@@ -92,14 +93,27 @@ cdef class Selector:
             self.algorithm.observe(line, latency_us, now_ms)
         if self._shared and not self._bound or self.servers.epoch() != self._epoch:
             return
-        member = self._view.member_of[slot]
+        self._counted(slot, False)
+
+    cdef void _counted(self, int slot, bint more) noexcept:
+        cdef int member = self._view.member_of[slot]
+        cdef Selector tier
+        if self._view.spills:
+            for tier in self._tiers:
+                if tier is not None and tier._epoch == self._epoch:     # else it will count anew
+                    tier._counted(slot, more)
+            return
         if member < 0:
             return
         if not self._shared:
-            self._view.members[member].load = line.inflight
-            if self._tracks:
+            self._view.members[member].load = self._view.members[member].line.inflight
+            if self._tracks and more:
+                self.algorithm.took(member)
+            elif self._tracks:
                 self.algorithm.gave(member)
-        if self._bound and self._served:
+        if self._bound and more:
+            self._served += 1
+        elif self._bound and self._served:
             self._served -= 1
 
     cdef uint32_t inflight(self, int slot) noexcept:
@@ -118,14 +132,27 @@ cdef class Selector:
         cdef uint64_t* shares = NULL
         if self.breakers is not None:
             self._wake_ms = self.breakers.next_wake()
-        cdef View* view = build_view(self.servers, self._panic)
         cdef View* old = self._view
+        cdef View* view
+        cdef Plan plan
+        plan_tiers(self.servers, self._panic, self._over, &plan)
+        view = build_view(self.servers, &plan, self._tier)
+        if view is not NULL:
+            # A tier that drew from the group's tickets would see only some of them, and always the same ones.
+            view.ticket = &self.servers.group.ticket if self._tier < 0 else &self._ticket
         if view is NULL or self._rebuilding:    # ketama's digests are Python objects: a finalizer may pick meanwhile
             free_view(view)
             return
-        if old is not NULL and same_members(old, view) and same_seats(old, view) and old.ramping == view.ramping:
-            # Still one thing may differ: slot numbers above a removed slot of the other tier.
-            if old.nslots == view.nslots:
+        if view.spills and not self._divide(&plan):
+            free_view(view)
+            return
+        if (
+            old is not NULL and same_members(old, view) and same_seats(old, view) and old.ramping == view.ramping
+            and old.spills == view.spills
+        ):
+            # Still one thing may differ: slot numbers above a removed slot of the other tier. And while a tier was not
+            # in use, nobody kept its private copies of loads.
+            if old.nslots == view.nslots and (self._shared or self._tier < 0):
                 free_view(view)
                 self._epoch = epoch
                 return
@@ -136,7 +163,7 @@ cdef class Selector:
                 return
         self._rebuilding = True
         try:
-            if view.n:
+            if view.n and not view.spills:
                 self.algorithm.rebuild(self.servers, view)
         except Exception:
             free_view(view)
@@ -146,7 +173,7 @@ cdef class Selector:
             self._rebuilding = False
         if self._keyless is not None:
             self._keyless.view = NULL
-        if view.n:
+        if view.n and not view.spills:
             if self._built is not old:
                 free_view(self._built)
             free_view(old)
@@ -162,6 +189,59 @@ cdef class Selector:
             self._shares = shares
             self._served = served_by(view)
 
+    cdef bint _divide(self, const Plan* plan) noexcept:
+        """Makes the selectors of the tiers in use and says which percent is whose; false without memory."""
+        cdef Selector tier
+        cdef uint32_t k, at = 0
+        cdef int t
+        if self._rebuilding:
+            return False
+        self._rebuilding = True         # the garbage collector may run, and with it anything
+        try:
+            if self._tiers is None:
+                self._tiers = [None] * ALL_TIERS
+            for t in range(ALL_TIERS):
+                if plan.load[t] and self._tiers[t] is None:
+                    tier = _make(self._made_of[0], self._made_of[1], self.servers, t)
+                    tier.breakers = self.breakers
+                    self._tiers[t] = tier
+        except Exception:
+            return False
+        finally:
+            self._rebuilding = False
+        for t in range(ALL_TIERS):
+            for k in range(plan.load[t]):
+                self._tier_at[at + k] = t
+            at += plan.load[t]
+        return True
+
+    cdef int _select_spilling(
+        self, uint64_t key, bint has_key, const int32_t* tried, int ntried, uint64_t now_ms
+    ) noexcept:
+        cdef Selector tier
+        cdef Ask ask
+        cdef uint64_t at
+        cdef int slot
+        if self._keyed and has_key:
+            at = mix64(~key) % 100      # a key keeps to its tier while the loads stay
+        else:
+            at = self._position * 61 % 100      # each percent once in a hundred, the tiers well mixed
+            self._position += 1
+        tier = <Selector>self._tiers[self._tier_at[at]]
+        slot = tier.select(key, has_key, tried, ntried, now_ms)
+        if slot >= 0:
+            if tier.permit:
+                self.permit = tier.permit
+                tier.permit = PERMIT_NONE
+            return slot
+        # That tier's are full, or were tried: any that is in use.
+        self._now_ms = now_ms
+        ask.key = key
+        ask.now_ms = now_ms
+        ask.tried = tried
+        ask.ntried = ntried
+        return self._last_resort(&ask, False)
+
     cdef bint take(self, int slot) noexcept:
         if self.servers.epoch() != self._epoch:
             self.rebuild()
@@ -170,7 +250,12 @@ cdef class Selector:
         return self._take(self._view.member_of[slot])
 
     cdef void guard(self, ServerBreakers breakers) noexcept:
+        cdef Selector tier
         self.breakers = breakers
+        if self._tiers is not None:
+            for tier in self._tiers:
+                if tier is not None:
+                    tier.guard(breakers)
         self._epoch -= 1
         self.rebuild()
 
@@ -262,7 +347,9 @@ cdef class Selector:
             line.inflight += 1
             line.picks += 1
             m.load = line.inflight
-            if self._tracks:
+            if self._view.spills:
+                self._counted(m.slot, True)
+            elif self._tracks:
                 self.algorithm.took(member)
         if self._bound:
             self._served += 1
@@ -356,7 +443,7 @@ cdef class Selector:
         cdef ServerLine* line
         if full:
             return PICK_FULL
-        if ntried == 0:
+        if ntried == 0 or self._tier >= 0:
             return PICK_NONE
         for i in range(self._view.nslots):
             slot = &self.servers.slots[i]
@@ -377,17 +464,26 @@ cdef class Selector:
 
 
 cdef Selector make_selector(str algorithm, dict options, ServerSet servers):
+    return _make(algorithm, options, servers, -1)
+
+
+cdef Selector _make(str algorithm, dict options, ServerSet servers, int tier):
     cdef Selector selector = Selector.__new__(Selector)
     cdef dict own, common
     factory, own, common = check_options(algorithm, options)
     selector.servers = servers
     selector.algorithm = factory(own, servers.shared)
+    selector._made_of = (algorithm, dict(options))
+    selector._tier = tier
+    if tier >= 0 and servers.shared:
+        selector._ticket = mix64(<size_t><void*>selector)       # processes begin at different places
     selector._shared = servers.shared
     selector._keyed = selector.algorithm.keyed
     selector._tracks = selector.algorithm.tracks
     if selector._keyed:
         selector._keyless = registry["weighted_round_robin"][0]({}, servers.shared)
     selector._panic = common.get("panic_threshold", 0.0)
+    selector._over = <uint32_t>(common.get("overprovisioning", 1.4) * 100 + 0.5)
     selector._bound = <uint32_t>(common.get("bound", 0.0) * 100 + 0.5)
     selector.rebuild()
     if selector._view is NULL:

@@ -16,3 +16,4 @@ cdef class Server:
         readonly int port       # 0 for a Unix socket
         readonly str path       # '' but for a Unix socket
         readonly bint backup
+        readonly int tier       # of the primaries

@@ -19,6 +19,6 @@ cdef class Trial:
         uint64_t _now_ms
     # Before `begin`: copies the records, servers in the order of their slots.
     cdef int copy_group(self, const GroupLine* group) except -1
-    cdef int copy_server(self, const ServerLine* line, bint backup, str name) except -1
+    cdef int copy_server(self, const ServerLine* line, int tier, str name) except -1
     cdef uint64_t key_of(self, const char* text, size_t n) noexcept
     cdef object _bound_of(self, int member)

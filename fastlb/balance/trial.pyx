@@ -54,12 +54,12 @@ cdef class Trial:
         memcpy(self._group, group, sizeof(GroupLine))
         return 0
 
-    cdef int copy_server(self, const ServerLine* line, bint backup, str name) except -1:
+    cdef int copy_server(self, const ServerLine* line, int tier, str name) except -1:
         cdef int slot = self._n
         if slot == self._capacity:
             raise ValueError("no room for another server")
         memcpy(&self._lines[slot], line, sizeof(ServerLine))
-        self._set.attach(slot, &self._lines[slot], &self._ledgers[slot], backup)
+        self._set.attach(slot, &self._lines[slot], &self._ledgers[slot], tier)
         self._set.identify(slot, name)
         self._n += 1
         return 0
@@ -102,6 +102,15 @@ cdef class Trial:
                 self._selector.release(slot, USE_CANCELLED, 0, self._now_ms)
         memcpy(self._group, <char*>self._group + self._size, self._size)
         return drawn
+
+    def loads(self):
+        """Percent by tier of those that share the load; {} while one has it all."""
+        cdef dict shares = {}
+        cdef int k
+        if self._selector._view.spills:
+            for k in range(100):
+                shares[self._selector._tier_at[k]] = shares.get(self._selector._tier_at[k], 0) + 1
+        return shares
 
     def server(self, int slot):
         """What the selector sees of the server: a dict of plain values.

@@ -1,12 +1,11 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from fastlb._core.shared cimport GroupLine
 from fastlb.balance.base cimport Algorithm, Ask, ServerSet, View
 from fastlb.balance.eevdf cimport Eevdf
 
 cdef class WeightedRoundRobin(Algorithm):
     cdef:
-        GroupLine* _group       # the ticket that all processes draw from
+        uint64_t* _ticket       # View.ticket
         bint _shared
         bint _ticketed          # _sequence is complete and indexed by the ticket
         uint64_t _period        # turns until the order repeats

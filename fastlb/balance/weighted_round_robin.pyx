@@ -129,7 +129,7 @@ cdef class WeightedRoundRobin(Algorithm):
             eevdf_clear(live)
             free(live)
             live = NULL
-        self._group = servers.group
+        self._ticket = view.ticket
         self._sequence = sequence
         self._period = length
         self._live = live
@@ -144,10 +144,10 @@ cdef class WeightedRoundRobin(Algorithm):
         if not self._ticketed:
             return self._pick_live()
         if self._shared:
-            ticket = fl_add64(&self._group.ticket, 1)
+            ticket = fl_add64(self._ticket, 1)
         else:
-            ticket = self._group.ticket
-            self._group.ticket = ticket + 1
+            ticket = self._ticket[0]
+            self._ticket[0] = ticket + 1
         ticket %= self._period
         return self._sequence[ticket] if self._sequence is not NULL else <int>ticket
 
@@ -156,7 +156,7 @@ cdef class WeightedRoundRobin(Algorithm):
         cdef uint64_t at = self._next
         self._next = at + 1 if at + 1 < self._period else 0
         if not self._shared:
-            self._group.ticket += 1
+            self._ticket[0] += 1
         if self._sequence is NULL:
             return eevdf_next(self._live)
         if at == self._filled:

@@ -285,6 +285,7 @@ def limit(ask: Ask, name: tuple[str, str], connections: int, reason: str) -> Non
 @click.option("--name", default="", help="[the address]")
 @click.option("--weight", type=click.IntRange(0, 65535), default=1, show_default=True)
 @click.option("--backup", is_flag=True, help="Only when the others are gone.")
+@click.option("--tier", type=click.IntRange(0, 7), default=0, help="Load spills from each to the next.")
 @click.option("--max-connections", type=click.IntRange(0, 2**31 - 1), default=0, help="0 = unlimited.")
 @click.option("--state", type=click.Choice(STATES), default="ready", show_default=True)
 @_REASON

@@ -95,6 +95,8 @@ def _balance(told: Mapping[str, Any], *, live: bool) -> Iterator[str]:
         yield f"{_label('key')}{told['key_of']}: {safe(key)}"
     if told["panic"]:
         yield click.style(f"{_label('panic')}too few servers are healthy, so health is not looked at", fg="red")
+    if told["tier"] not in ("primary", "backup"):
+        yield f"{_label('tiers')}{safe(told['tier'])}"
     rows = [
         (
             "→" if one["picked"] else "",

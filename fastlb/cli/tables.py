@@ -98,7 +98,7 @@ def servers(told: Told) -> Iterator[str]:
             state(one["state"]),
             age(_since(one["since"])),
             f"{one['effective_weight']}{'/' + str(one['weight']) if one['weight'] != one['effective_weight'] else ''}"
-            + (" backup" if one["backup"] else ""),
+            + (" backup" if one["backup"] else f" tier {one['tier']}" if one["tier"] else ""),
             f"{one['in_flight']}{'/' + str(one['max_connections']) if one['max_connections'] else ''}",
             *_traffic(one)[1:],
             safe(one["check"]["status"]) if one["check"] else "",
@@ -118,7 +118,11 @@ def server(one: Told) -> Iterator[str]:
     rows = [
         ("state", f"{state(one['state'])} ({safe(one['status'])}) for {age(_since(one['since']))}"),
         ("reason", safe(one["reason"])),
-        ("weight", f"{one['weight']}, now {one['effective_weight']}" + (", backup" if one["backup"] else "")),
+        (
+            "weight",
+            f"{one['weight']}, now {one['effective_weight']}"
+            + (", backup" if one["backup"] else f", tier {one['tier']}" if one["tier"] else ""),
+        ),
         ("requests", f"{one['in_flight']} in flight, at most {one['max_connections'] or 'any number'}"),
         ("idle connections", str(one["idle_connections"])),
         ("went down", f"{one['downs']} times, {age(one['downtime'])} in all"),

@@ -235,6 +235,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
                 max_connections=server.max_connections,
                 state=spec.ServerState(server.state),
                 send_proxy=_proxy(table.send_proxy, server.send_proxy),
+                tier=server.tier,
             )
             for server_name, server in zip(server_names(table.servers), table.servers, strict=True)
         ),
@@ -245,6 +246,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
             method=(balance.method or "maglev") if hashed else "",
             bound=balance.bound or 0.0,
             panic_threshold=balance.panic_threshold,
+            overprovisioning=balance.overprovisioning,
         ),
         health_check=_health_check(table.health_check, table.mode),
         agent_check=spec.AgentCheck(**table.agent_check.model_dump()) if table.agent_check else None,

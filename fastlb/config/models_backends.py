@@ -57,6 +57,7 @@ ALGORITHMS = (
 )
 HASH_METHODS = ("maglev", "ring", "rendezvous", "jump")
 MAX_WEIGHT = 65535
+MAX_TIER = 7
 
 _BALANCE = spec.Balance()
 _CHECK = spec.HealthCheck()
@@ -83,6 +84,12 @@ class BalanceTable(Table):
     )
     panic_threshold: Share = option(
         _BALANCE.panic_threshold, "Share of usable servers below which all are used. 0 = never.", shown="50%"
+    )
+    overprovisioning: float = option(
+        _BALANCE.overprovisioning,
+        "A tier carries everything while its share of healthy servers times this is above 1.",
+        ge=1,
+        le=10,
     )
 
 
@@ -212,6 +219,7 @@ class ServerTable(Table):
     name: Name = option("", "For logs and statistics; '' = the address.")
     weight: int = option(1, "Share of the requests; 0 = none.", ge=0, le=MAX_WEIGHT)
     backup: bool = option(False, "Used only while no other server is up.")
+    tier: int = option(0, "Load spills from tier 0 to 1 and so on, as servers of it are lost.", ge=0, le=MAX_TIER)
     max_connections: Count = option(0, "Requests at a time, over all workers. 0 = the backend's.")
     state: State = option("ready", "drain and maint: no new requests; what is in flight ends as it began.")
     send_proxy: Annotated[str, *choice("", "v1", "v2", "off")] = option("", "Instead of the backend's; off = none.")
@@ -292,7 +300,9 @@ class BackendTable(Table):
     overload: OverloadTable | None = option(None, "What requests get that are turned away; none = 503.")
     retries: int = option(2, "Further servers to try when nothing of the request was lost.", ge=0, le=3)
     retry: RetryTable = option(RetryTable, "After what, and how many at a time.")
-    slow_start: Duration = option(0.0, "A server that came back gets its full share after this long.", shown="0")
+    slow_start: Duration = option(
+        0.0, "A server that came back or joined gets its full share after this long.", shown="0"
+    )
     affinity: Affinity | None = option(None, "How clients are kept at their servers: the type, or a table.")
     send_proxy: Annotated[str, *choice("", "v1", "v2", "off", aliases={"1": "v1", "2": "v2"})] = option(
         "", "Connections to servers begin with a PROXY header of this version."

@@ -21,7 +21,7 @@ from fastlb import spec
 from fastlb.errors import MISSING, Problem
 
 from .lines import KeyLines
-from .models_backends import MAX_WEIGHT, State
+from .models_backends import MAX_TIER, MAX_WEIGHT, State
 from .paths import dotted
 from .reader import Report
 from .structure import value_at
@@ -51,6 +51,7 @@ class ChangeTable(Table):
     max_connections: Count | None = None
     added: bool = False
     backup: bool = False
+    tier: Annotated[int, Field(ge=0, le=MAX_TIER)] = 0
     removed: bool = False
     reason: Annotated[str, PlainValidator(reason_line)] = ""
 
@@ -115,7 +116,7 @@ def _problem(detail: Any, raw: dict[str, Any], path: str, lines: KeyLines) -> Pr
 
 def _change(entry: ChangeTable) -> spec.ServerChange:
     name = entry.name or str(entry.address)
-    added = spec.Server(name, entry.address, backup=entry.backup) if entry.added else None
+    added = spec.Server(name, entry.address, backup=entry.backup, tier=entry.tier) if entry.added else None
     return spec.ServerChange(
         backend=entry.backend,
         address=entry.address,

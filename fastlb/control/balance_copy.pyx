@@ -1,6 +1,7 @@
 """A backend's balancer over a copy of what all workers share, taken at one moment: to ask what it would do."""
 
 from fastlb._core.region cimport Region
+from fastlb.balance.base cimport tier_of
 from fastlb.balance.trial cimport Trial
 
 from fastlb.balance.trial import FULL, NONE
@@ -31,7 +32,7 @@ cdef class BalanceCopy:
         self._trial.copy_group(region.group(index))
         for server in backend.servers:
             index = assignment.servers[backend.name, server.address]
-            self._trial.copy_server(region.server(index), server.backup, str(server.address))
+            self._trial.copy_server(region.server(index), tier_of(server.backup, server.tier), str(server.address))
         self._trial.begin(backend.balance.algorithm, balance_options(backend.balance))
 
     def key(self, bytes head not None, str client="unix"):
@@ -51,6 +52,10 @@ cdef class BalanceCopy:
     def keyed(self):
         """The algorithm hashes a key."""
         return self._trial.keyed
+
+    def loads(self):
+        """Percent by tier of those that share the load; {} while one has it all."""
+        return self._trial.loads()
 
     def draw(self, key=None, tried=(), int times=1):
         """See Trial.draw."""

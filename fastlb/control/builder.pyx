@@ -17,7 +17,7 @@ from fastlb.spec import Challenges
 from libc.stdint cimport uint32_t
 from fastlb._core.histogram cimport BUCKETS
 from fastlb._core.region cimport COUNTERS, MAX_GROUPS, Region
-from fastlb.balance.base cimport ServerSet
+from fastlb.balance.base cimport ServerSet, tier_of
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
@@ -250,7 +250,8 @@ cdef class Engine:
                 server.counters = self.region.server_counters(self.worker, index)
             servers[key] = (settings, server)
             made.append(server)
-            members.attach(slot, self.region.server(index), self.region.ledger(self.worker, index), s.backup)
+            members.attach(slot, self.region.server(index), self.region.ledger(self.worker, index),
+                           tier_of(s.backup, s.tier))
             members.identify(slot, str(s.address))
         members.attach_group(self.region.group(group))
         selector = make_selector(b.balance.algorithm, balance_options(b.balance), members)
@@ -584,7 +585,7 @@ def hash_key(balance):
 
 def balance_options(balance):
     """Options of the algorithm as `make_selector` knows them."""
-    options = {"panic_threshold": balance.panic_threshold}
+    options = {"panic_threshold": balance.panic_threshold, "overprovisioning": balance.overprovisioning}
     if balance.algorithm == "consistent_hash":
         options["method"] = balance.method
         options["bound"] = balance.bound

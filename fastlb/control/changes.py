@@ -63,7 +63,7 @@ class Changes:
                 state=server.state if server.state is not ServerState.READY else None,
                 weight=server.weight if server.weight != 1 else None,
                 max_connections=server.max_connections or None,
-                added=Server(server.name, server.address, backup=server.backup),
+                added=Server(server.name, server.address, backup=server.backup, tier=server.tier),
                 reason=reason,
             )
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fastlb.control.balance_copy import FULL, BalanceCopy
 from fastlb.control.region import Region
 from fastlb.control.slots import Assignment
+from fastlb.control.tiers import BACKUP
 from fastlb.spec import Backend, Server
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Balance:
     key_of: str  # where from; '' = nothing is hashed
     hash: str  # of the key, 16 hex digits
     panic: bool  # so few servers are up that health is disbelieved
-    tier: str  # primary | backup
+    tier: str  # primary | backup | how several share
     picked: str  # name of a server; '' = none
     certain: bool  # else it is the most likely one
     how: str
@@ -84,7 +85,11 @@ def explain_servers(backend: Backend, assignment: Assignment, region: Region, he
     algorithm, servers = backend.balance.algorithm, backend.servers
     found = copy.key(head, client)
     key = found[1] if found else None
-    chance = algorithm in BY_CHANCE or (algorithm == "least_connections" and len(servers) > SCANNED)
+    chance = (
+        algorithm in BY_CHANCE
+        or (algorithm == "least_connections" and len(servers) > SCANNED)
+        or (len(copy.loads()) > 1 and key is None)
+    )
     times = max(50, min(DRAWS, WORK // max(1, len(servers)))) if chance else 1
     drawn = copy.draw(key, times=times)
     slot = max(drawn, key=lambda one: drawn[one])
@@ -96,9 +101,7 @@ def explain_servers(backend: Backend, assignment: Assignment, region: Region, he
         key_of=(backend.balance.key or "ip") if copy.keyed else "",
         hash=f"{key:016x}" if key is not None else "",
         panic=any(one["candidate"] and not one["usable"] for one in seen),
-        tier="backup"
-        if any(s.backup and one["candidate"] for s, one in zip(servers, seen, strict=True))
-        else "primary",
+        tier=_tier(copy, servers, seen),
         picked=servers[slot].name if slot >= 0 else "",
         certain=slot >= 0 and drawn[slot] == times,
         how=_how(algorithm, copy.keyed and key is None) if slot >= 0 else _nobody(slot),
@@ -107,6 +110,13 @@ def explain_servers(backend: Backend, assignment: Assignment, region: Region, he
     for n, (server, one) in enumerate(zip(servers, seen, strict=True)):
         told.servers.append(_candidate(n, server, one, slot, drawn.get(n, 0) / times, told, seen))
     return told
+
+
+def _tier(copy: BalanceCopy, servers: tuple[Server, ...], seen: list[Seen]) -> str:
+    loads = copy.loads()
+    if len(loads) > 1:
+        return ", ".join(f"{'backups' if t == BACKUP else f'tier {t}'}: {load} %" for t, load in loads.items())
+    return "backup" if any(s.backup and one["candidate"] for s, one in zip(servers, seen, strict=True)) else "primary"
 
 
 def _how(algorithm: str, keyless: bool) -> str:
@@ -192,7 +202,9 @@ def _why_not(server: Server, one: Seen, share: float, told: Balance, best: Seen 
             return "down" if server.resolved else "down: its address is not known"
         if state == "EJECTED":
             return "its circuit breaker is open" if one["breaker"] else "ejected because its requests failed"
-        return "a backup, and a primary is up" if server.backup else "not in use"
+        if server.backup:
+            return "a backup, and a primary is up"
+        return f"tier {server.tier} is not needed" if server.tier else "not in use"
     if one["limit"] and one["in_flight"] >= one["limit"]:
         return f"at its limit: {one['in_flight']} of {one['limit']} in flight"
     if one["bound"] is not None and one["in_flight"] >= one["bound"]:

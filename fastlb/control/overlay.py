@@ -27,6 +27,8 @@ def overlay_text(changes: Iterable[ServerChange]) -> str:
             lines.append("added = true")
             if change.added.backup:
                 lines.append("backup = true")
+            if change.added.tier:
+                lines.append(f"tier = {change.added.tier}")
         if change.removed:
             lines.append("removed = true")
         for key, value in (("weight", change.weight), ("max_connections", change.max_connections)):

@@ -31,7 +31,7 @@ def publish(
     *,
     before: Spec | None = None,
     retired: Container[int] = (),
-) -> None:
+) -> list[tuple[int, float]]:
     """Prepares the region for `spec`, before any worker gets it.
 
     What is `fresh` gets new lines (servers: up, full ramp). What is not keeps its line: flags of health, requests in
@@ -39,7 +39,11 @@ def publish(
     what an agent said stays. A server whose address was not found is down, and comes up when a later Spec has it. What
     left stays in service for workers that do not know yet, until `retire`; one of those (`retired`: its index) that
     comes back starts as a new one does. O(servers).
+
+    Returns the servers that joined a backend that was there before, or have another address now, each with the seconds
+    of its slow start: whoever started all of a backend at once would slow nobody down.
     """
+    joined: list[tuple[int, float]] = []
     known = {(b.name, s.address): (b, s) for b in (before.backends if before else ()) for s in b.servers}
     for name, index in assignment.frontends.items():
         if name in fresh.frontends:
@@ -55,11 +59,19 @@ def publish(
             index = assignment.servers[identity]
             limit = limit_of(backend, server)
             flags = FLAGS[server.state]
+            old_backend, old = known.get(identity, (None, None))
+            if (
+                backend.slow_start
+                and server.resolved
+                and backend.name not in fresh.backends
+                and before is not None
+                and (identity in fresh.servers or index in retired or old is None or _elsewhere(old, server))
+            ):
+                joined.append((index, backend.slow_start))
             if identity in fresh.servers:
                 state = first_state(backend, server) | flags
                 region.assign_server(index, group, weight=server.weight, limit=limit, state=state)
                 continue
-            old_backend, old = known.get(identity, (None, None))
             if old is None or old.weight != server.weight:
                 region.set_weight(index, server.weight)
             if old is None or old_backend is None or limit_of(old_backend, old) != limit:
@@ -73,6 +85,12 @@ def publish(
                 on |= first_state(backend, server)
             region.change_state(index, set=on, clear=off)
         region.bump_group(group)
+    return joined
+
+
+def _elsewhere(old: Server, server: Server) -> bool:
+    """Another machine stands behind the server's name, or the first one."""
+    return not old.resolved or old.resolved[0] not in server.resolved
 
 
 def retire(region: Region, indices: Iterable[int]) -> None:

@@ -6,6 +6,7 @@ made by a worker, are found by `sweep`, which whoever reads the book runs every 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from fastlb.control.events import Events
 from fastlb.control.region import Region
 from fastlb.control.server_state import describe
 from fastlb.control.slots import Assignment, ServerId
-from fastlb.spec import Server, Spec
+from fastlb.control.tiers import BACKUP, standing_of
+from fastlb.spec import Backend, Server, Spec
+
+log = logging.getLogger("fastlb.health")
 
 UNEXPLAINED = {
     "UP": "in use again",
@@ -63,9 +67,12 @@ class _Member:
 
 @dataclass(slots=True)
 class _Group:
+    backend: Backend
     index: int
     epoch: int
     standing: Standing
+    panic: bool = False
+    loads: dict[int, int] | None = None  # percent by tier; None = not looked at yet
     members: list[_Member] = field(default_factory=list)
 
 
@@ -87,7 +94,9 @@ class StateBook:
         for backend in spec.backends:
             index = assignment.backends[backend.name]
             old = self._groups.get(backend.name)
-            group = _Group(index, -1, old.standing if old and old.index == index else Standing("", now))
+            group = _Group(backend, index, -1, Standing("", now))
+            if old is not None and old.index == index:
+                group.standing, group.panic, group.loads = old.standing, old.panic, old.loads
             groups[backend.name] = group
             for server in backend.servers:
                 identity = (backend.name, server.address)
@@ -111,6 +120,14 @@ class StateBook:
     def backend(self, name: str) -> Standing:
         """The state of a backend: UP as long as one server is."""
         return self._groups[name].standing
+
+    def panic(self, name: str) -> bool:
+        """The workers disbelieve the health of a backend's servers: too few are well. As of the last look."""
+        return self._groups[name].panic
+
+    def loads(self, name: str) -> Mapping[int, int]:
+        """Percent of a backend's requests by tier in use, the backups being the last."""
+        return self._groups[name].loads or {}
 
     def groups(self) -> Mapping[str, Standing]:
         """The state of every backend."""
@@ -152,6 +169,10 @@ class StateBook:
 
     def _look_at_group(self, name: str, reason: str) -> None:
         group = self._groups[name]
+        self._look_at_state(name, group, reason)
+        self._look_at_tiers(name, group)
+
+    def _look_at_state(self, name: str, group: _Group, reason: str) -> None:
         states = [member.standing.state for member in group.members]
         state = "UP" if "UP" in states else "DOWN"
         standing = group.standing
@@ -166,3 +187,36 @@ class StateBook:
         self._events.add(
             "backend", name, standing.reason, old=old, new=state, level="error" if state == "DOWN" else "info"
         )
+
+    def _look_at_tiers(self, name: str, group: _Group) -> None:
+        """Says when panic mode begins and ends, and when load goes to other tiers. What workers do is theirs."""
+        region, balance = self._region, group.backend.balance
+        now = standing_of(
+            (
+                (BACKUP if m.server.backup else m.server.tier, region.state(m.index), region.weight(m.index))
+                for m in group.members
+            ),
+            balance.panic_threshold,
+            balance.overprovisioning,
+        )
+        before, group.loads = group.loads, now.loads
+        if before is None:  # the first look is no event
+            return
+        if now.panic != group.panic:
+            group.panic = now.panic
+            well = f"{now.usable} of {now.eligible} servers are well"
+            if now.panic:
+                text = f"panic: only {well}, so requests go to all of them"
+                log.error("backend %s is in %s", name, text)
+            else:
+                text = f"panic is over: {well}"
+                log.info("backend %s: %s", name, text)
+            self._events.add("backend", name, text, level="error" if now.panic else "info")
+        if now.loads != before and any(m.server.tier for m in group.members):
+            text = "requests go to " + ", ".join(f"{_tier(t)}: {load} %" for t, load in now.loads.items())
+            log.warning("backend %s: %s", name, text)
+            self._events.add("backend", name, text, level="warning" if set(now.loads) != {0} else "info")
+
+
+def _tier(number: int) -> str:
+    return "the backups" if number == BACKUP else f"tier {number}"

@@ -70,6 +70,11 @@ class Ramps:
         if ramp is not None:
             ramp.cancel()
 
+    def close(self) -> None:
+        """Stops all, where they are."""
+        for server in list(self._running):
+            self.stop(server)
+
     def finish(self, server: int) -> None:
         """Full weight at once, where a slow start is under way."""
         ramp = self._running.pop(server, None)

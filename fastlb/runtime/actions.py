@@ -92,6 +92,7 @@ class Actions(Protocol):
         name: str = "",
         weight: int = 1,
         backup: bool = False,
+        tier: int = 0,
         max_connections: int = 0,
         state: ServerState = ServerState.READY,
         reason: str = "",

@@ -188,7 +188,7 @@ def _inherited(raw: dict[str, Any]) -> Inherited:
 def _change(raw: dict[str, Any]) -> ServerChange:
     state, added = raw["state"], raw["added"]
     if added is not None:
-        added = Server(added["name"], Address(**added["address"]), backup=added["backup"])
+        added = Server(added["name"], Address(**added["address"]), backup=added["backup"], tier=added.get("tier", 0))
     return ServerChange(
         backend=raw["backend"],
         address=Address(**raw["address"]),

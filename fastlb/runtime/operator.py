@@ -259,6 +259,7 @@ class Operator:
         name: str = "",
         weight: int = 1,
         backup: bool = False,
+        tier: int = 0,
         max_connections: int = 0,
         state: ServerState = ServerState.READY,
         reason: str = "",
@@ -275,7 +276,7 @@ class Operator:
             name = name or (known.name if known else str(address))
             if any(s.name == name for s in group.servers):
                 return self._answer(Verdict.REFUSED, f"backend {backend} has a server called {name} already")
-            added = Server(name, address, weight, backup, max_connections, state=state)
+            added = Server(name, address, weight, backup, max_connections, state=state, tier=tier)
             if known is None:
                 changes = self._changes.with_server(backend, added, reason)
             else:
@@ -450,6 +451,8 @@ class Operator:
         for text in told:
             service.events.add("server", name, f"{text}{_by(reason)}")
         if state is not None:
+            if region.state(index) & MAINT and state is not ServerState.MAINT:
+                service.ramps.start(index, group.slow_start)
             region.change_state(index, set=FLAGS[state], clear=(DRAIN | MAINT) & ~FLAGS[state])
             service.book.note(group.name, member, f"set to {state} by the operator{_by(reason)}", level="info")
             told.append(f"set to {state}")

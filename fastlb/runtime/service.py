@@ -82,7 +82,7 @@ class Service:
         self.events = Events()
         self.webhook = Webhook(self.events)
         self.book = StateBook(self.region, self.events)
-        ramps = Ramps(self.region)
+        self.ramps = ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
         self.adaptive = Adaptive(self.region)
@@ -236,7 +236,9 @@ class Service:
             raise
         self.workers = workers
         self._leaving_within = max(self._leaving_within, drain_time(self.spec))
-        publish(self.region, spec, assignment, self._slots.fresh(), before=self.spec, retired=self._retired)
+        joined = publish(self.region, spec, assignment, self._slots.fresh(), before=self.spec, retired=self._retired)
+        for index, window in joined:
+            self.ramps.start(index, window)
         self._retired.difference_update(assignment.servers.values())
         self.listeners.adopt(plan)
         self.spec, self.assignment = spec, assignment
@@ -248,6 +250,8 @@ class Service:
         self.outliers.apply(spec, assignment)
         self.breakers.apply(spec, assignment)
         self.adaptive.apply(spec, assignment)
+        for index, window in joined:  # what begins to be checked in another way had its slow start cut off
+            self.ramps.start(index, window)
         return errors
 
     async def _settle(self, crew: Crew) -> None:
@@ -288,6 +292,7 @@ class Service:
         self.breakers.close()
         self.adaptive.close()
         await self.monitor.close()
+        self.ramps.close()
 
     async def close(self) -> None:
         """Ends everything this service started."""

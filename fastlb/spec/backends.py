@@ -21,6 +21,7 @@ class Balance:
     method: str = ""  # consistent_hash: ring | maglev | rendezvous | jump
     bound: float = 0.0  # bounded load factor, > 1; 0 = off
     panic_threshold: float = 0.5  # share of usable servers below which all are used; 0 = off
+    overprovisioning: float = 1.4  # of tiers: with a healthy share above 1/this one carries everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Server:
     resolved: tuple[tuple[int, tuple[str, int] | str], ...] = ()
     state: ServerState = ServerState.READY
     send_proxy: str = ""  # v1 | v2; '' = none
+    tier: int = 0  # 0-7, of a server that is no backup: load spills from each to the next
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,26 +343,28 @@ def test_events_and_their_stream(fastlb: Start, origins: Origins) -> None:
                 found[key] = value
 
     origins.health = 500
-    seen = {next_event()["id"] for _ in range(3)}
-    assert seen == {str(before + n) for n in (1, 2, 3)}
+    seen = {next_event()["id"] for _ in range(4)}
+    assert seen == {str(before + n) for n in (1, 2, 3, 4)}
     connection.close()
 
-    found = lb.api.get(f"/v1/events?after={before}&limit=3")
+    found = lb.api.get(f"/v1/events?after={before}&limit=4")
     fits(shapes.EventList, found)
     assert sorted((e["subject"], e["old"], e["new"], e["level"]) for e in found["events"]) == [
+        ("app", "", "", "error"),
         ("app", "UP", "DOWN", "error"),
         ("app/s1", "UP", "DOWN", "warning"),
         ("app/s2", "UP", "DOWN", "warning"),
     ]
     assert lb.api.get("/v1/backends/app")["state"] == "DOWN"
-    assert all("L7STS (status 500)" in e["text"] for e in found["events"])
+    assert all("L7STS (status 500)" in e["text"] for e in found["events"] if e["new"])
+    assert [e["text"].partition(":")[0] for e in found["events"] if not e["new"]] == ["panic"]
 
     # resumed by the number of the last event seen
     connection = lb.api.connect()
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(before + 2)}
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(before + 3)}
     connection.request("GET", "/v1/events", headers=headers)
     response = connection.getresponse()
-    assert next_event()["id"] == str(before + 3)
+    assert next_event()["id"] == str(before + 4)
     lb.program.send(signal.SIGTERM)  # ends the stream, and is not held up by it
     assert lb.program.wait(20) == 0
     connection.close()

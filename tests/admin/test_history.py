@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -260,6 +260,7 @@ def test_states_have_reasons_and_dates() -> None:
                 ("server", "app/s0", "UP", "DOWN", "warning"),
                 ("server", "app/s1", "UP", "EJECTED", "warning"),
                 ("backend", "app", "UP", "DOWN", "error"),
+                ("backend", "app", "", "", "error"),  # panic
             ]
             assert (standing.downtime(1013.0), book.backend("app").downtime(1014.5)) == (3.0, 1.5)
 
@@ -274,7 +275,55 @@ def test_states_have_reasons_and_dates() -> None:
             book.note("app", one, "an operator")
             assert (book.backend("app").state, book.backend("app").downtime(9999.0)) == ("UP", 17.0)
             assert book.backend("app").reason == "has a server again: an operator"
-            assert events.newest(1)[0].new == "UP"
+            over, back = events.newest(2)
+            assert (back.new, over.text) == ("UP", "panic is over: 1 of 2 servers are well")
+
+    asyncio.run(main())
+
+
+def test_panic_is_loud(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with inside(make_spec(make_backend("app", 4))) as lb:
+            book, events = book_of(lb, Clock())
+            servers = [lb.server("app", f"s{n}") for n in range(4)]
+            for index in servers[:2]:
+                lb.service.region.change_state(index, clear=UP)
+            book.sweep()
+            assert not book.panic("app")
+            lb.service.region.change_state(servers[2], set=EJECTED)
+            book.sweep()
+            assert book.panic("app")
+            begun = events.newest(1)[0]
+            assert (begun.subject, begun.level) == ("app", "error")
+            assert begun.text == "panic: only 1 of 4 servers are well, so requests go to all of them"
+            assert f"backend app is in {begun.text}" in caplog.text
+            lb.service.region.change_state(servers[2], clear=EJECTED)
+            book.sweep()
+            assert not book.panic("app")
+            over = events.newest(1)[0]
+            assert (over.text, over.level) == ("panic is over: 2 of 4 servers are well", "info")
+            assert f"backend app: {over.text}" in caplog.text
+            book.sweep()
+            assert events.newest(1)[0] is over
+
+    with caplog.at_level("INFO"):
+        asyncio.run(main())
+
+
+def test_load_that_spills_is_an_event() -> None:
+    async def main() -> None:
+        near, far = make_backend("app", 2), make_backend("app", 4).servers[2:]
+        spec = make_spec(replace(near, servers=near.servers + tuple(replace(s, tier=1) for s in far)))
+        async with inside(spec) as lb:
+            book, events = book_of(lb, Clock())
+            assert book.loads("app") == {0: 100}
+            lb.service.region.change_state(lb.server("app", "s0"), clear=UP)
+            book.sweep()
+            assert book.loads("app") == {0: 70, 1: 30}
+            assert events.newest(1)[0].text == "requests go to tier 0: 70 %, tier 1: 30 %"
+            lb.service.region.change_state(lb.server("app", "s0"), set=UP)
+            book.sweep()
+            assert (events.newest(1)[0].text, events.newest(1)[0].level) == ("requests go to tier 0: 100 %", "info")
 
     asyncio.run(main())
 

@@ -42,16 +42,19 @@ steps = st.one_of(
 @pytest.mark.parametrize(("algorithm", "options"), CASES)
 @settings(max_examples=60, deadline=None)
 @given(
-    backups=st.lists(st.booleans(), min_size=7, max_size=7),
+    tiers=st.one_of(
+        st.lists(st.sampled_from([0, True]), min_size=7, max_size=7),
+        st.lists(st.sampled_from([0, 1, 5, True]), min_size=7, max_size=7),
+    ),
     panic=st.sampled_from([0.0, 0.5, 1.0]),
     shared=st.booleans(),
     script=st.lists(steps, max_size=60),
 )
 def test_any_script(
-    algorithm: str, options: dict[str, object], backups: list[bool], panic: float, shared: bool, script: list[tuple]
+    algorithm: str, options: dict[str, object], tiers: list[int], panic: float, shared: bool, script: list[tuple]
 ) -> None:
-    members = [Member(backup=b) for b in backups]
-    servers = [(f"10.0.0.{i}:80", 1, b) for i, b in enumerate(backups)]
+    members = [Member(backup=t is True, tier=0 if t is True else t) for t in tiers]
+    servers = [(f"10.0.0.{i}:80", 1, t) for i, t in enumerate(tiers)]
     p = Probe(algorithm, servers, shared=shared, panic_threshold=panic, **options)
     held: list[int] = []
     for now, (what, first, second) in enumerate(script):

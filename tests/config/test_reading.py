@@ -230,9 +230,10 @@ source = "10.1.2.3"
         path = "/z"
         respond = { status = 404, body = "no", content_type = "text/html", headers = { K = "6" } }
         [backends.app]
-        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2, \
+        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, tier = 3, max_connections = 2, \
 state = "maint", send_proxy = "v1" }
-        balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%" }
+        balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%", \
+overprovisioning = 2 }
         health_check = { type = "http", path = "/h?x=1", method = "POST", host = "h.example:81", \
 expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
 headers = { A = "b" }, body = "fine", tls = { verify = false, ca = "/dev/null", server_name = "n.example" }, \
@@ -310,8 +311,10 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert three == spec.Route(path=("/z",), respond=spec.Respond(404, "no", "text/html", (("K", "6"),)))
     assert app == spec.Backend(
         name="app",
-        servers=(spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT, send_proxy="v1"),),
-        balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1),
+        servers=(
+            spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT, send_proxy="v1", tier=3),
+        ),
+        balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1, 2.0),
         health_check=spec.HealthCheck(
             "http",
             "/h?x=1",

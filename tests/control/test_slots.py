@@ -160,6 +160,31 @@ def test_publish_writes_lines_once_and_then_only_changes() -> None:
     assert [region.state(i) for i in (0, 1, 2)] == [UP | EJECTED, 0, UP]
 
 
+def test_who_joins_starts_slowly() -> None:
+    region = Region.create(False, 1)
+    table = Slots()
+
+    def publish_next(
+        *servers: Server, before: Spec | None, window: float = 20.0
+    ) -> tuple[Spec, list[tuple[int, float]]]:
+        now = spec([], {"x": list(servers)})
+        now = replace(now, backends=(replace(now.backends[0], slow_start=window),))
+        assignment = table.assign(now)
+        return now, publish(region, now, assignment, table.fresh(), before=before)
+
+    first, joined = publish_next(server(1), server(2, resolved=False), before=None)
+    assert joined == []  # at the start nobody is behind
+    second, joined = publish_next(server(1), server(2, resolved=False), server(3), before=first)
+    assert joined == [(2, 20.0)]
+    third, joined = publish_next(server(1), server(2), server(3), before=second)
+    assert joined == [(1, 20.0)]  # its name is found
+    moved = replace(server(3), resolved=((2, ("127.0.0.9", 3)),))
+    fourth, joined = publish_next(server(1), server(2), moved, before=third)
+    assert joined == [(2, 20.0)]  # another machine
+    assert publish_next(server(1), server(2), moved, before=fourth)[1] == []
+    assert publish_next(server(1), server(2), moved, server(4), before=fourth, window=0.0)[1] == []
+
+
 def test_a_server_without_an_address_is_down_until_it_has_one() -> None:
     region = Region.create(False, 1)
     table = Slots()

@@ -1,0 +1,3 @@
+from collections.abc import Sequence
+
+def tier_loads(tiers: Sequence[tuple[int, int]], overprovisioning: float = 1.4) -> list[int]: ...
