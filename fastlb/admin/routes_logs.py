@@ -62,7 +62,9 @@ def router(context: Context) -> APIRouter:
             if open_streams >= STREAMS:
                 raise ApiError(503, f"{STREAMS} streams are open already.")
             logged(await context.running.team.tail.recent())
-            return StreamingResponse(follow(0 if lines is None else lines), media_type=STREAM)
+            stream = follow(0 if lines is None else lines)
+            await anext(stream)  # who sees the answer begin misses no line from then on
+            return StreamingResponse(stream, media_type=STREAM)
         found = await context.running.team.tail.recent()
         answer: shapes.LogView = {
             "lines": [shown(line) for line in last(logged(found), 100 if lines is None else lines)]
@@ -70,11 +72,13 @@ def router(context: Context) -> APIRouter:
         return Json(answer)
 
     async def follow(before: int) -> AsyncIterator[bytes]:
+        """Nothing as soon as lines are read along, then events."""
         nonlocal open_streams
         open_streams += 1
         watch = None
         try:
             watch, found = await context.running.team.tail.watch()
+            yield b""
             if before:
                 yield b"".join(event(line) for line in last(found, before))
             silent = HEARTBEAT

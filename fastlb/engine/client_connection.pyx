@@ -14,7 +14,7 @@ from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.proxy_protocol cimport PROXY_BYTES, PROXY_MORE, ProxyHeader, proxy_parse
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
-from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_READABLE
+from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_LAST, STREAM_READABLE
 from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
 
@@ -213,6 +213,10 @@ cdef class ClientConnection(ClientSide):
         elif self.unread_body or self.has_input() or self.stream_flags & STREAM_READABLE:
             self.start_linger()
         else:
+            # The answer was held back for our end, which must go out with it now: where unread bytes have come in
+            # the meantime, close() alone would drop both for a reset.
+            if self.stream_flags & STREAM_LAST:
+                self.shut_write()
             self.shut(False)
 
     cdef void start_linger(self) noexcept:

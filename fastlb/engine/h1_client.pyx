@@ -24,7 +24,8 @@ from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.sticking cimport stick_answer
 from fastlb.engine.stream cimport (
-    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_LAST, STREAM_PAUSED,
+    STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
@@ -457,6 +458,8 @@ cdef class H1Client(ClientConnection):
         if self.front.explain is not None:
             head = <ssize_t>core.reporter.explain(<PyObject*>e, core.obuf, <size_t>head)
         e.bytes_out += <uint64_t>head + n
+        if end and (self.close_after or core.draining):
+            self.stream_flags |= STREAM_LAST    # leave() follows
         if n and n <= COPY_BELOW and <size_t>head + n <= HEAD_OUT:
             memcpy(core.obuf + head, body, n)
             sent = self.transmit(core.obuf, <size_t>head + n, NULL, 0)
@@ -494,6 +497,8 @@ cdef class H1Client(ClientConnection):
     cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:
         if close:
             self.close_after = True
+        if self.close_after or self.core.draining:
+            self.stream_flags |= STREAM_LAST
         if self.transmit(p, n, NULL, 0) == SENT_ERROR:
             self.exchange = None
             self.shut(False)

@@ -22,6 +22,7 @@ cdef enum:
     STREAM_SHUT_AFTER = 16      # close our sending side when the pending tail is out
     STREAM_CLOSED = 32
     STREAM_DONE = 64            # its end has been passed on to the other side of the tunnel
+    STREAM_LAST = 128           # our end follows what is sent next, in the same segment: shut_write() pushes both out
 
 # What stands between a stream and the kernel: TLS. A plain stream has none.
 cdef class Layer:

@@ -7,8 +7,8 @@ pooled chunks that the stream holds until they drain, so a connection that keeps
 from fastlb._core.net cimport errno
 from libc.string cimport memcpy, memset
 from fastlb._core.net cimport (
-    EAGAIN, EINTR, MSG_NOSIGNAL, SHUT_WR, SO_LINGER, SOL_SOCKET, close, iovec, msghdr, recv, send, sendmsg, setsockopt,
-    shutdown)
+    EAGAIN, EINTR, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SO_LINGER, SOL_SOCKET, close, iovec, msghdr, recv, send,
+    sendmsg, setsockopt, shutdown)
 from fastlb.engine.buffer cimport Chunk, chunk_free, chunk_new, chunks_free
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -72,15 +72,16 @@ cdef class Stream(EventHandler):
         cdef ssize_t sent
         cdef iovec iov[2]
         cdef msghdr m
+        cdef int flags = MSG_NOSIGNAL | MSG_MORE if self.stream_flags & STREAM_LAST else MSG_NOSIGNAL
         if self.out != NULL:
             if self._keep(a, an) < 0 or self._keep(b, bn) < 0:
                 return SENT_ERROR
             return SENT_PENDING
         while True:
             if bn == 0:
-                sent = send(self.fd, a, an, MSG_NOSIGNAL)
+                sent = send(self.fd, a, an, flags)
             elif an == 0:
-                sent = send(self.fd, b, bn, MSG_NOSIGNAL)
+                sent = send(self.fd, b, bn, flags)
             else:
                 memset(&m, 0, sizeof(m))
                 iov[0].iov_base = <void*>a
@@ -89,7 +90,7 @@ cdef class Stream(EventHandler):
                 iov[1].iov_len = bn
                 m.msg_iov = iov
                 m.msg_iovlen = 2
-                sent = sendmsg(self.fd, &m, MSG_NOSIGNAL)
+                sent = sendmsg(self.fd, &m, flags)
             if sent >= 0:
                 break
             if errno == EINTR:
