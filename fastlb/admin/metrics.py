@@ -79,6 +79,10 @@ def process_families() -> list[Family[Process]]:
                lambda x: x.max_connections),
         Family("fastlb_config_generation", "gauge", "Number of the configuration, from 1.", lambda x: x.generation),
         Family("fastlb_config_reloads_total", "counter", "Reloads done.", lambda x: x.reloads),
+        Family("fastlb_tracing_spans_exported_total", "counter", "Spans that the collector has taken.",
+               lambda x: x.spans_exported),
+        Family("fastlb_tracing_spans_dropped_total", "counter", "Spans that were dropped: no room, or not taken.",
+               lambda x: x.spans_dropped),
     ]  # fmt: skip
 
 

@@ -30,6 +30,8 @@ class Process:
     request_rate: float
     generation: int
     reloads: int
+    spans_exported: int
+    spans_dropped: int
 
 
 def process_of(board: Board, frontends: Sequence[FrontendRow]) -> Process:
@@ -53,4 +55,6 @@ def process_of(board: Board, frontends: Sequence[FrontendRow]) -> Process:
         request_rate=sum(row.pace.rate for row in frontends if row.pace),
         generation=service.assignment.generation,
         reloads=service.reloads,
+        spans_exported=service.spans.exported,
+        spans_dropped=service.spans.dropped,
     )

@@ -48,6 +48,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.listeners(),
         *certificates(structure.model, checker.wrote),
         *checker.admin(),
+        *checker.tracing(),
         *layer4(structure.model, checker.wrote),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
@@ -262,6 +263,11 @@ class _Checker:
             for key in ("token", "read_only"):
                 if getattr(admin, key):
                     yield Finding(("admin", key), "has no effect without admin.listen", warning=True)
+
+    def tracing(self) -> Iterator[Finding]:
+        if self._config.tracing.endpoint and not any(f.forwarded.traceparent for f in self._config.frontends.values()):
+            why = "has no effect without a frontend with forwarded.traceparent = true"
+            yield Finding(("tracing", "endpoint"), why, warning=True)
 
     def _addresses(self) -> Iterator[tuple[Address, bool, Path]]:
         """What is listened on, and whether for datagrams: TCP and UDP have their ports each."""

@@ -41,7 +41,9 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation, acme=_acme(config.tls.acme)),
         resolver=spec.Resolver(**{**config.resolver.model_dump(), "nameservers": tuple(config.resolver.nameservers)}),
-        tracing=spec.Tracing(sample=config.tracing.sample),
+        tracing=spec.Tracing(
+            **{**config.tracing.model_dump(), "headers": tuple(sorted(config.tracing.headers.items()))}
+        ),
         admin=spec.Admin(
             listen=config.admin.listen,
             socket=config.admin.socket,

@@ -12,7 +12,21 @@ from fastlb import spec
 
 from . import units
 from .suggest import Invalid
-from .types import AccessLog, AccountName, Count, Duration, FilePath, ListenAddress, Size, Table, choice, option
+from .types import (
+    AccessLog,
+    AccountName,
+    Count,
+    Duration,
+    FilePath,
+    HeaderName,
+    HeaderValue,
+    ListenAddress,
+    Positive,
+    Size,
+    Table,
+    choice,
+    option,
+)
 
 MAX_WORKERS = 256
 MAX_HEADER_BYTES = 64 * 1024
@@ -134,12 +148,29 @@ class LogTable(Table):
     ] = option("info", "Lowest level of the error log, which goes to stderr.")
 
 
+_TRACING = spec.Tracing()
+
+
 class TracingTable(Table):
     """Traces (W3C Trace Context) of the frontends whose `forwarded.traceparent` is on."""
 
     sample: float = option(
         1.0, "Share of the traces begun here that are marked as recorded; others' marks are passed on.", ge=0, le=1
     )
+    endpoint: WebUrl = option(
+        "", "URL that spans of recorded traces are posted to, OTLP over HTTP. Needs fastlb[tracing]. Empty = no spans."
+    )
+    headers: dict[HeaderName, HeaderValue] = option(
+        dict, "Fields of these posts, such as a token: the values, or env:NAME, or file:PATH."
+    )
+    service: str = option(_TRACING.service, "service.name of the spans.", min_length=1, max_length=255)
+    timeout: Positive = option(
+        _TRACING.timeout, "For one post, repeated where it fails.", shown=units.format_duration(_TRACING.timeout)
+    )
+    queue: int = option(
+        _TRACING.queue, "Spans that may wait for the collector; further ones are dropped, and counted.",
+        ge=100, le=1_000_000,
+    )  # fmt: skip
 
 
 _TIMEOUTS = spec.Timeouts()

@@ -12,7 +12,7 @@ from fastlb import spec
 from . import units
 from .address import parse_server
 from .suggest import Invalid
-from .types import Table, one_or_many, option
+from .types import Positive, Table, one_or_many, option
 
 _RESOLVER = spec.Resolver()
 
@@ -32,19 +32,11 @@ def _name_server(value: object) -> spec.Address:
     return address
 
 
-def _duration(value: object) -> float:
-    seconds = units.duration(value)
-    if not seconds:
-        raise Invalid("must be more than 0")
-    return seconds
-
-
 NameServer = Annotated[
     spec.Address,
     PlainValidator(_name_server),
     WithJsonSchema({"type": "string", "examples": ["10.0.0.2", "10.0.0.2:53", "[::1]:5353"]}),
 ]
-Positive = Annotated[float, PlainValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s"]})]
 
 
 class ResolverTable(Table):

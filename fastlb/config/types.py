@@ -86,6 +86,13 @@ def _text(pattern: str = "", *examples: object, **more: Any) -> WithJsonSchema:
     return WithJsonSchema(schema)
 
 
+def _positive(value: object) -> float:
+    seconds = units.duration(value)
+    if not seconds:
+        raise Invalid("must be more than 0")
+    return seconds
+
+
 Duration = Annotated[
     float,
     PlainValidator(units.duration),
@@ -96,6 +103,7 @@ Duration = Annotated[
         }
     ),
 ]
+Positive = Annotated[float, PlainValidator(_positive), WithJsonSchema({"type": "string", "examples": ["30s"]})]
 Size = Annotated[
     int,
     PlainValidator(units.size),

@@ -350,6 +350,7 @@ cdef class Engine:
         front.redirect_https = f.redirect_https
         front.max_connections = f.max_connections
         front.traces = f.forwarded.traceparent
+        front.spans = front.traces and spec.tracing.endpoint != ""
         front.asks_clients = any(listen.tls and listen.tls.client_auth != "none" for listen in f.listen)
         if spec.tracing.sample < 1:
             front.trace_text = b"%016x" % int(max(spec.tracing.sample, 0) * 2.0 ** 64)
@@ -545,6 +546,10 @@ cdef class Engine:
         """Ends `watch_log`."""
         self.watched = False
         self.core.log.unwatch()
+
+    def take_spans(self):
+        """(records, how many, how many were lost) since the last call: see fastlb.engine.span_buffer."""
+        return self.core.spans.take()
 
     def connections(self, int most):
         """(client connections, how many there are): see fastlb.engine.connections.client_list."""

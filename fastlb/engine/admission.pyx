@@ -262,7 +262,7 @@ cdef void fill_info(Exchange e, ForwardInfo* info) noexcept:
     info.request_id = e.request_id
     info.request_id_len = 32
     if e.front.traces:
-        tell_trace(info, &e.trace, e.saved.data, e.request_id, e.front.spans)
+        tell_trace(info, &e.trace, e.saved.data, e.request_id, e.front.spans and e.trace.sampled)
     if c is None:
         return
     info.client_port = c.peer_port()

@@ -21,6 +21,7 @@ cdef class Core:
         self.reactor = reactor
         self.log = log
         self.reporter = Reporter()
+        self.spans = SpanBuffer()
         self.waiting = []
         self.rbuf = <char*>malloc(READ_SIZE + 64)
         self.obuf = <char*>malloc(HEAD_OUT)

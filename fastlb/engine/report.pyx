@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset, strlen
 from fastlb.engine.log_record cimport LogRecord
+from fastlb.engine.span_buffer cimport SpanFacts
 from fastlb.engine.error_log cimport LEVEL_INFO, LEVEL_WARNING
 from fastlb.engine.core cimport HEAD_OUT, Core
 from fastlb.engine.exchange cimport Exchange
@@ -62,6 +63,34 @@ cdef inline void count(uint64_t* c, Exchange e, int by_class, uint64_t total) no
             c[COUNT_RESPONSE_ERRORS] += 1
 
 
+cdef inline int32_t microseconds(uint64_t later, uint64_t earlier) noexcept:
+    cdef uint64_t us = later - earlier if later > earlier else 0
+    return <int32_t>us if us < 0x7fffffff else 0x7fffffff
+
+
+cdef void record_span(Exchange e, const LogRecord* r) noexcept:
+    cdef SpanFacts f
+    cdef bytes route
+    memset(&f, 0, sizeof(f))
+    f.trace_id = r.trace_id
+    f.span_id = e.request_id + 16
+    if e.trace.length:
+        f.parent_id = e.saved.data + e.trace.at + 36
+    if e.action is not None:
+        route = e.action.route
+        f.route = route
+        f.route_len = <uint32_t>len(route)
+    f.head = microseconds(e.head_us, e.start_us)
+    f.queue = f.connect = f.response = -1
+    if e.assigned_us:
+        f.queue = microseconds(e.assigned_us, e.head_us)
+        if e.connected_us:
+            f.connect = microseconds(e.connected_us, e.assigned_us)
+            if e.response_us:
+                f.response = microseconds(e.response_us, e.connected_us)
+    e.core.spans.add(r, &f)
+
+
 cdef void write_report(Exchange e) noexcept:
     cdef Core core = e.core
     cdef LogRecord r
@@ -82,7 +111,9 @@ cdef void write_report(Exchange e) noexcept:
         count(e.server.counters, e, by_class, total)
     if e.term[0] == c'P' and e.backend is None:
         e.front.counters[COUNT_BAD_REQUESTS] += 1
-    if (not core.log.enabled and e.reason == NULL) or e.front.internal:
+    # Of a malformed request nothing was saved: it belongs to no trace.
+    cdef bint recorded = e.front.spans and e.trace.sampled and e.saved != NULL
+    if (not core.log.enabled and e.reason == NULL and not recorded) or e.front.internal:
         return
     memset(&r, 0, sizeof(r))
     r.start_us = <int64_t>e.start_us + core.reactor.wall_offset_us
@@ -163,6 +194,8 @@ cdef void write_report(Exchange e) noexcept:
         r.user_len = <uint32_t>len(name)
     if core.log.enabled:
         core.log.write(&r)
+    if recorded:
+        record_span(e, &r)
     if e.reason != NULL and core.errors is not None:
         # Clients come and go; what a server or the proxy itself did wrong is the operator's business.
         core.errors.log_failure(&r, LEVEL_INFO if e.term[0] in (c'C', c'c', c'P') else LEVEL_WARNING)

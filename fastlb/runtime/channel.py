@@ -75,6 +75,11 @@ class Channel:
     def is_open(self) -> bool:
         return self._open
 
+    @property
+    def idle(self) -> bool:
+        """The other side has taken, or the kernel keeps for it, everything that was sent."""
+        return self._open and not self._out
+
     def send(self, message: messages.Message, fds: Sequence[int] = ()) -> None:
         """Sends or queues, never blocks; nothing once closed. The descriptors are duplicated: yours stay yours."""
         if len(fds) > MAX_FDS:

@@ -74,6 +74,12 @@ class Engine(Protocol):
     def unwatch_log(self) -> None:
         """Ends `watch_log`."""
 
+    def take_spans(self) -> tuple[bytes, int, int]:
+        """Finished requests whose traces are recorded, since the last call: records, their number, how many were lost.
+
+        The records are those of fastlb.engine.span_buffer.
+        """
+
     def reopen_logs(self) -> None:
         """Closes the log files and opens them again."""
 

@@ -35,6 +35,8 @@ class EngineHost:
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._on_lines: Callable[[bytes, int], None] | None = None
+        self.takes_spans: Callable[[], bool] = lambda: False  # false: not now, and they wait in the engine
+        self.on_spans: Callable[[bytes, int, int], None] = lambda records, count, lost: None
 
     @property
     def state(self) -> str:
@@ -131,6 +133,7 @@ class EngineHost:
             if handle is not None:
                 handle.cancel()
         self.engine.close()
+        self._pass_spans()
 
     def _too_late(self, within: float) -> None:
         log.warning("drain: %d connections still open after %g s are closed", self.engine.active(), within)
@@ -142,6 +145,7 @@ class EngineHost:
         self._region.beat(self._worker, connections=self.engine.active())
         self.engine.tick()
         self._pass_lines()
+        self._pass_spans()
 
     def answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
         """What somebody wants to know of the engine.
@@ -180,3 +184,9 @@ class EngineHost:
             lines, lost = self.engine.take_log()
             if lines or lost:
                 self._on_lines(lines, lost)
+
+    def _pass_spans(self) -> None:
+        if self.takes_spans():
+            records, count, lost = self.engine.take_spans()
+            if count or lost:
+                self.on_spans(records, count, lost)

@@ -47,6 +47,7 @@ class InlineCrew:
         service.region.begin_worker(0)
         try:
             self._host = EngineHost(service.region, 0, self._factory, max_connections=service.max_connections)
+            self._host.takes_spans, self._host.on_spans = lambda: True, service.spans.feed
             given = list(service.listeners.of_slot(0))
             self._host.start(service.spec, service.assignment, given, service.tls.tickets, service.tls.acme.challenges)
             self._listening.update(number for number, _, _, _ in given)

@@ -106,6 +106,15 @@ class LogLines:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanRecords:
+    """Worker: finished requests of recorded traces, as fastlb.engine.span_buffer has them; `lost` more had no room."""
+
+    records: bytes
+    count: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Worker: accepts connections, runs configuration `generation`."""
 
@@ -146,6 +155,7 @@ Message = (
     | Ask
     | Told
     | LogLines
+    | SpanRecords
     | Ready
     | Applied
     | Unlistened

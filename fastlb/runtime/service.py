@@ -30,6 +30,7 @@ from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.names import Names
+from fastlb.runtime.spans import Spans
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
 from fastlb.spec import Spec
@@ -81,6 +82,7 @@ class Service:
         self.region = Region.create(workers > 0, min(max(SLOTS, 2 * workers), LIMITS["slots"]) if workers else 1)
         self.events = Events()
         self.webhook = Webhook(self.events)
+        self.spans = Spans(self.events)
         self.book = StateBook(self.region, self.events)
         self.ramps = ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
@@ -102,6 +104,7 @@ class Service:
 
     async def open(self) -> None:
         """Binds, looks up names, fills the region. Raises ListenError or ConfigError; nothing is then left open."""
+        exporter = await asyncio.to_thread(self.spans.plan, self.spec)
         self.descriptors = limits.descriptor_limit(may_raise=self._own_process)
         self.listeners.open(self.spec)
         try:
@@ -120,6 +123,7 @@ class Service:
             self.assignment = self._slots.assign(self.spec)
             publish(self.region, self.spec, self.assignment, self._slots.fresh())
             self.book.apply(self.spec, self.assignment)
+            self.spans.apply(self.spec, exporter)
         except BaseException:
             self.listeners.close()
             raise
@@ -188,6 +192,7 @@ class Service:
     async def _apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
         before, held = self.spec, self._held
         spec = await asyncio.to_thread(with_certificates, spec, before, self.events)
+        exporter = await asyncio.to_thread(self.spans.plan, spec)
         workers = self._wanted(spec)
         # Those that join run what runs before anything changes, so that their part of the queues never waits.
         errors = await crew.grow(workers)
@@ -197,6 +202,8 @@ class Service:
                 if errors:
                     for line in await self._switch(before, self._wanted(before), crew):
                         log.error("cannot go back: %s", line)
+                else:
+                    self.spans.apply(spec, exporter)
             self._held = held or (hold and not errors)
         finally:
             if not self._held:
@@ -298,6 +305,7 @@ class Service:
         """Ends everything this service started."""
         await self.stop_watching()
         await self.webhook.close()
+        await self.spans.close()
         self.listeners.close()
 
     def info(self, pid: int) -> RuntimeInfo:

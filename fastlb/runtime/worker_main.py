@@ -88,6 +88,9 @@ class Worker:
     def _send_lines(self, lines: bytes, lost: int) -> None:
         self._channel.send(messages.LogLines(lines, lost))
 
+    def _send_spans(self, records: bytes, count: int, lost: int) -> None:
+        self._channel.send(messages.SpanRecords(records, count, lost))
+
     def _on_close(self, error: Exception | None) -> None:
         if self._host is None:
             log.error("no start from the supervisor: %s", error or "it is gone")
@@ -102,6 +105,7 @@ class Worker:
         try:
             region = Region.attach(fds[0])
             self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
+            self._host.takes_spans, self._host.on_spans = lambda: self._channel.idle, self._send_spans
             self._host.start(message.spec, message.assignment, self._sockets, message.tickets, message.challenges)
         except Exception as error:
             log.exception("cannot start")

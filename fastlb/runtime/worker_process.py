@@ -337,6 +337,8 @@ class WorkerProcess:
                     told(value)
             case messages.LogLines(lines, lost):
                 self.on_lines(self.slot, lines, lost)
+            case messages.SpanRecords(records, count, lost):
+                self._service.spans.feed(records, count, lost)
             case messages.Failed(reason):
                 self._reason = reason
             case _:

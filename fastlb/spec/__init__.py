@@ -75,6 +75,11 @@ class Tracing:
     """Of the frontends whose `forwarded.traceparent` is on."""
 
     sample: float = 1.0  # share of the traces that begin here which are marked as recorded, 0-1
+    endpoint: str = ""  # URL that spans are posted to, OTLP over HTTP; '' = none are made
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # the values, or env:NAME, or file:PATH
+    service: str = "fastlb"  # service.name of the spans
+    timeout: float = 10.0  # seconds for one post, with its repetitions
+    queue: int = 10000  # spans that may wait for the collector
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,5 @@
+HEAD: str
+NAMES: tuple[str, ...]
+
+class SpanBuffer:
+    def take(self) -> tuple[bytes, int, int]: ...
