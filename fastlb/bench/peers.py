@@ -109,9 +109,14 @@ class Proxy(ABC):
             self.child.stop()
             self.child = None
 
+    @property
+    def logs(self) -> bool:
+        """Whether it writes an access log in this scene."""
+        return self.scene.log
+
     def logged_lines(self) -> int:
         """Lines of the access log so far; 0 when there is none."""
-        if not self.scene.log or not self.access_log.exists():
+        if not self.logs or not self.access_log.exists():
             return 0
         with self.access_log.open("rb") as log:
             log.seek(self._read)
@@ -124,7 +129,7 @@ class Proxy(ABC):
         """Answered requests that the access log does not tell of; waits for what is written late."""
         deadline = time.monotonic() + patience
         while True:
-            missing = max(0, self.answered - self.logged_lines()) if self.scene.log else 0
+            missing = max(0, self.answered - self.logged_lines()) if self.logs else 0
             if not missing or time.monotonic() > deadline:
                 return missing
             time.sleep(0.05)  # nothing tells when another process writes
@@ -147,9 +152,13 @@ class Fastlb(Proxy):
         self._checkout = checkout
         self._log = log  # False: no access log, whatever the scene says
 
+    @property
+    def logs(self) -> bool:
+        return self.scene.log and self._log
+
     def configuration(self) -> str:
         scene = self.scene
-        access = str(self.access_log) if scene.log and self._log else "off"
+        access = str(self.access_log) if self.logs else "off"
         if scene.extra:
             return scene.extra.replace("@PORT@", str(self.port)).replace("@LOG@", access)
         servers = "".join(

@@ -9,7 +9,9 @@ classes of the protocol.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
+import operator
 import os
 import pickle
 import socket
@@ -35,8 +37,30 @@ _CLASSES: dict[tuple[str, str], type] = {
 }
 
 
+def _constructor(cls: type) -> Callable[[Any], tuple[Any, ...]]:
+    """How a frozen class travels: itself, and what to call it with.
+
+    For the state that dataclasses make of one with slots a tuple is cut to its length at each pickling, and kept by the
+    interpreter for later use when it is freed: some kilobytes a configuration, until thousands of each length are kept.
+    """
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    if len(names) < 2:
+        return lambda value: (cls, tuple([getattr(value, name) for name in names]))
+    values = operator.attrgetter(*names)
+    return lambda value: (cls, values(value))
+
+
+_REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    cls: _constructor(cls) for cls in _CLASSES.values() if dataclasses.is_dataclass(cls)
+}
+
+
 class ChannelError(Exception):
     """The other side sent what is not a message."""
+
+
+class _Pickler(pickle.Pickler):
+    dispatch_table = _REDUCERS
 
 
 class _Unpickler(pickle.Unpickler):
@@ -86,7 +110,7 @@ class Channel:
             raise ValueError(f"{len(fds)} descriptors in one message, at most {MAX_FDS}")
         if not self._open:
             return
-        payload = pickle.dumps(message, protocol=5)
+        payload = _dump(message)
         frame = memoryview(HEADER.pack(len(payload), len(fds)) + payload)
         # Duplicated, because the frame may leave after the caller closed its own.
         self._out.append((frame, [os.dup(fd) for fd in fds]))
@@ -166,6 +190,12 @@ class Channel:
     def _end(self, error: Exception | None) -> None:
         self.close()
         self._on_close(error)
+
+
+def _dump(message: messages.Message) -> bytes:
+    out = io.BytesIO()
+    _Pickler(out, protocol=5).dump(message)
+    return out.getvalue()
 
 
 def _load(payload: bytes) -> messages.Message:
