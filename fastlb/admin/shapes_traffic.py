@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-ConnectionState = Literal["idle", "sending", "queued", "waiting", "receiving", "tunnel", "closing"]
+ConnectionState = Literal["idle", "sending", "queued", "waiting", "receiving", "tunnel", "closing", "flow"]
 
 
 class RouteView(TypedDict):

@@ -87,7 +87,7 @@ def servers(ask: Ask, backend: str | None, state: str | None, limit: int, offset
 @click.option("--frontend", metavar="NAME", help="Of this one alone.")
 @click.option(
     "--state",
-    type=click.Choice(("idle", "sending", "queued", "waiting", "receiving", "tunnel", "closing")),
+    type=click.Choice(("idle", "sending", "queued", "waiting", "receiving", "tunnel", "closing", "flow")),
     help="In this state alone.",
 )
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)

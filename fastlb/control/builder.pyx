@@ -553,7 +553,7 @@ cdef class Engine:
 
     def connections(self, int most):
         """(client connections, how many there are): see fastlb.engine.connections.client_list."""
-        return client_list(self.core, most)
+        return client_list(self.core, most, self.udp)
 
     def errors(self):
         """The last malformed request of each frontend and response of each backend: see Captured.report; newest first.

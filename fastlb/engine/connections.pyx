@@ -2,11 +2,14 @@
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
+from fastlb._core.net cimport ntohs
 from fastlb.engine.client_connection cimport (
     CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT, ClientConnection)
 from fastlb.engine.core cimport Core
 from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.networks cimport format_address
+from fastlb.engine.udp_flow cimport UdpFlow
+from fastlb.engine.udp_port cimport UdpIo, UdpPort
 
 cdef enum:
     LOOKED_AT = 65536           # connections: a worker that holds more tells of these alone
@@ -58,10 +61,48 @@ cdef dict _connection(Core core, ClientConnection c):
     return told
 
 
-def client_list(Core core not None, int most):
+cdef dict _flow(Core core, UdpFlow f):
+    """Of a client that talks by datagrams: the datagrams so far are its request."""
+    cdef char text[64]
+    return {
+        "frontend": _decode(f.port.front.name),
+        "client": text[:format_address(&f.peer.head, text)].decode("ascii", "replace"),
+        "client_port": ntohs(f.peer.v4.sin_port),       # at the same place in both families
+        "tls": False,
+        "state": "flow",
+        "request": {
+            "line": "",
+            "backend": "" if f.backend is None else _decode(f.backend.name),
+            "server": "" if f.server is None else _decode(f.server.name),
+            "attempts": f.moves + 1,
+            "seconds": (core.reactor.now_us - f.start_us) / 1e6 if core.reactor.now_us > f.start_us else 0.0,
+            "bytes_in": f.bytes_in,
+            "bytes_out": f.bytes_out,
+        },
+    }
+
+
+cdef int _flows(UdpIo udp, list found, uint32_t looked) except -1:
+    """Adds the flows of all listeners to what was found."""
+    cdef UdpPort port
+    cdef PyObject* at
+    cdef UdpFlow f
+    for port in udp.ports:
+        at = port.oldest
+        while at != NULL and looked < LOOKED_AT:
+            f = <UdpFlow>at
+            at = f.newer
+            looked += 1
+            if not f.ended:
+                found.append((f.start_us, len(found), f))
+    return 0
+
+
+def client_list(Core core not None, int most, UdpIo udp=None):
     """(the connections, how many there are): at most `most`, those with a request first, the longest of them first.
 
-    state: idle, sending, queued, waiting, receiving, tunnel or closing. O(connections), at most LOOKED_AT of them.
+    state: idle, sending, queued, waiting, receiving, tunnel or closing; of a client of `udp` flow. O(connections), at
+    most LOOKED_AT of them.
     """
     cdef PyObject* at = core.client_first
     cdef ClientConnection c
@@ -79,7 +120,10 @@ def client_list(Core core not None, int most):
             busy.append((c.exchange.start_us or core.reactor.now_us, len(busy), c))
         elif len(idle) < most:
             idle.append(c)
+    if udp is not None:
+        _flows(udp, busy, looked)
     busy.sort()
-    found = [_connection(core, one[2]) for one in busy[:most]]
+    found = [
+        _flow(core, <UdpFlow>one) if isinstance(one, UdpFlow) else _connection(core, one) for _, _, one in busy[:most]]
     found += [_connection(core, one) for one in idle[:most - len(found)]]
     return found, core.clients

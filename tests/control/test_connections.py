@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from tests.control.engines import Running, one_backend, running
@@ -105,5 +106,44 @@ def test_a_long_request_line_is_cut_and_a_session_is_a_tunnel() -> None:
             for client in (one, two, await origin.started(1), await origin.started(2)):
                 client.close()
             await until(engine, [])
+
+    asyncio.run(main())
+
+
+def test_flows_of_datagrams_are_told_of() -> None:
+    async def main() -> None:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+        ):
+            for sock in (server, one, two):
+                sock.bind(("127.0.0.1", 0))
+                sock.setblocking(False)
+            address = "{}:{}".format(*server.getsockname())
+            mapping: dict[str, Any] = {
+                "log": {"access": "off", "level": "error"},
+                "frontends": {"dns": {"mode": "udp", "listen": ["127.0.0.1:0"], "backend": "names"}},
+                "backends": {"names": {"mode": "udp", "servers": [{"name": "n1", "address": address}]}},
+            }
+            loop = asyncio.get_running_loop()
+            async with running(mapping) as engine, asyncio.timeout(20):
+                assert told(engine) == []
+                for number, sock in enumerate((one, two), 1):
+                    sock.connect(engine.address("dns"))
+                    await loop.sock_sendall(sock, b"12345")
+                    data, origin = await loop.sock_recvfrom(server, 100)
+                    assert data == b"12345"
+                    await loop.sock_sendto(server, b"answer", origin)
+                    assert await loop.sock_recv(sock, 100) == b"answer"
+                    await until(engine, [("flow", "")] * number)
+                found, total = engine.engine.connections(1)
+                assert (len(found), total) == (1, 2)
+                (first,) = found  # the oldest
+                assert (first["client"], first["client_port"]) == one.getsockname()
+                assert (first["frontend"], first["tls"]) == ("dns", False)
+                request = first["request"]
+                assert (request["backend"], request["server"], request["attempts"]) == ("names", "n1", 1)
+                assert (request["bytes_in"], request["bytes_out"]) == (5, 6) and request["seconds"] >= 0
 
     asyncio.run(main())
