@@ -84,8 +84,8 @@ cdef class Region:
         raise TypeError("use Region.create() or Region.attach()")
 
     @staticmethod
-    def create(shared, int slots=1):
-        """A new region for `slots` workers (1-512), all zero.
+    def create(shared, int slots=1, bytes secret=b""):
+        """A new region for `slots` workers (1-512), all zero; its secret is `secret` (32 bytes), or made.
 
         `shared` true puts it on a memfd that other processes can attach to, false in private memory.
         The file is sealed against resizing: no worker can be killed by SIGBUS through it.
@@ -108,7 +108,7 @@ cdef class Region:
         header.servers = MAX_SERVERS
         header.frontends = MAX_FRONTENDS
         header.counters = BLOCK
-        cdef bytes random = os.urandom(32)
+        cdef bytes random = secret if len(secret) == 32 else os.urandom(32)
         memcpy(header.secret, <const char*>random, 32)
         self._lay_out(slots)
         return self

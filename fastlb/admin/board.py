@@ -135,7 +135,7 @@ class Board:
         rows = []
         for frontend in service.spec.frontends:
             index = service.assignment.frontends[frontend.name]
-            totals = totals_of(service.region, "frontend", index)
+            totals = service.past.totals("frontend", index, totals_of(service.region, "frontend", index))
             limit = frontend.max_connections * max(service.workers, 1)
             pace = self.sampler.pace("frontend", index)
             where = addresses.get(frontend.name, [])
@@ -146,7 +146,7 @@ class Board:
         """The backend without its servers."""
         service = self.running.service
         index = service.assignment.backends[backend.name]
-        totals = totals_of(service.region, "group", index)
+        totals = service.past.totals("group", index, totals_of(service.region, "group", index))
         standing = service.book.backend(backend.name)
         return BackendRow("group", index, backend.name, totals, self.sampler.pace("group", index), backend, standing)
 
@@ -159,7 +159,7 @@ class Board:
             "server",
             index,
             backend.name,
-            region.server_totals(index),
+            service.past.totals("server", index, region.server_totals(index)),
             self.sampler.pace("server", index),
             service.assignment.backends[backend.name],
             backend,

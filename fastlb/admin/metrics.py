@@ -15,7 +15,6 @@ from fastlb import __version__
 from fastlb.admin import metrics_haproxy as haproxy
 from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
 from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
-from fastlb.admin.ladder import BOUNDS, EDGES
 from fastlb.admin.metrics_haproxy import codes, counter, one_of
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
@@ -23,6 +22,8 @@ from fastlb.control import counters as c
 from fastlb.control import group_limits
 from fastlb.control.breakers import STATES as BREAKER_STATES
 from fastlb.control.breakers import breaker_status
+from fastlb.control.ladder import BOUNDS, EDGES
+from fastlb.control.past import Past
 from fastlb.control.region import MAINT, Region
 from fastlb.runtime.acme_keeper import Order
 from fastlb.runtime.tls_keeper import Served
@@ -39,12 +40,12 @@ TIMES = (
 )
 
 
-def histograms(prefix: str, region: Region) -> list[AnyFamily[R]]:
+def histograms(prefix: str, region: Region, past: Past) -> list[AnyFamily[R]]:
     """The four latency histograms of frontends, backends or servers."""
 
     def one(which: int, name: str, text: str) -> Histogram[R]:
         def counts(row: R) -> list[int]:
-            return region.ladder(row.kind, row.index, which, EDGES)
+            return past.ladder(row.kind, row.index, which, region.ladder(row.kind, row.index, which, EDGES))
 
         return Histogram(
             f"{prefix}_{name}_time_seconds", text, BOUNDS, counts, lambda row: row[c.QUEUE_US + which] / 1e6
@@ -101,7 +102,7 @@ def worker_families() -> list[Family[WorkerFacts]]:
     ]  # fmt: skip
 
 
-def frontend_families(region: Region) -> list[AnyFamily[FrontendRow]]:
+def frontend_families(region: Region, past: Past) -> list[AnyFamily[FrontendRow]]:
     p = "fastlb_frontend"
     own: list[AnyFamily[FrontendRow]] = [
         Family(f"{p}_open_connections", "gauge", "Client connections open now.", counter(c.OPEN)),
@@ -118,10 +119,10 @@ def frontend_families(region: Region) -> list[AnyFamily[FrontendRow]]:
         Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
                counter(c.INTERCEPTED)),
     ]  # fmt: skip
-    return own + histograms(p, region)
+    return own + histograms(p, region, past)
 
 
-def backend_families(region: Region) -> list[AnyFamily[BackendRow]]:
+def backend_families(region: Region, past: Past) -> list[AnyFamily[BackendRow]]:
     p = "fastlb_backend"
     own: list[AnyFamily[BackendRow]] = [
         Family(f"{p}_up", "gauge", "1 while a server is up.", lambda row: int(row.state == "UP")),
@@ -144,10 +145,10 @@ def backend_families(region: Region) -> list[AnyFamily[BackendRow]]:
         Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT)),
         *_failures(p),
     ]  # fmt: skip
-    return own + histograms(p, region)
+    return own + histograms(p, region, past)
 
 
-def server_families(region: Region) -> list[AnyFamily[ServerRow]]:
+def server_families(region: Region, past: Past) -> list[AnyFamily[ServerRow]]:
     p = "fastlb_server"
     own: list[AnyFamily[ServerRow]] = [
         Family(f"{p}_state", "gauge", "State of the server.", label="state",
@@ -177,7 +178,7 @@ def server_families(region: Region) -> list[AnyFamily[ServerRow]]:
                lambda row: region.failures(row.index), extra=True),
         *_failures(p),
     ]  # fmt: skip
-    return own + histograms(p, region)
+    return own + histograms(p, region, past)
 
 
 def _failures(p: str) -> list[AnyFamily[R]]:
@@ -213,7 +214,7 @@ class Exporter:
 
     def lines(self, openmetrics: bool) -> Iterator[str]:
         """The whole answer in pieces."""
-        chosen, region = self._chosen, self._board.running.service.region
+        chosen, region, past = self._chosen, self._board.running.service.region, self._board.running.service.past
         now = time.time()
 
         def written(families: Sequence[AnyFamily[T]], rows: Sequence[tuple[str, T]]) -> Iterator[str]:
@@ -234,10 +235,10 @@ class Exporter:
             if keeper.acme.orders:
                 yield from written(ACME, [(f'name="{escaped(one.names[0])}"', one) for one in keeper.acme.orders])
             frontends = _labelled(self._frontends)
-            yield from written([*frontend_families(region), *haproxy.frontend_families()], frontends)
+            yield from written([*frontend_families(region, past), *haproxy.frontend_families()], frontends)
         if chosen.scope("backend"):
             backends = _labelled(self._backends)
-            yield from written([*backend_families(region), *haproxy.backend_families(region, now)], backends)
+            yield from written([*backend_families(region, past), *haproxy.backend_families(region, now)], backends)
         if chosen.scope("server"):
             servers = [
                 (f'proxy="{escaped(one.proxy)}",server="{escaped(one.server.name)}"', one)
@@ -245,7 +246,7 @@ class Exporter:
                 for one in row.servers
                 if not (chosen.no_maint and one.flags & MAINT)
             ]
-            yield from written([*server_families(region), *haproxy.server_families(region, now)], servers)
+            yield from written([*server_families(region, past), *haproxy.server_families(region, now)], servers)
         if openmetrics:
             yield "# EOF\n"
 

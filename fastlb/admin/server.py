@@ -28,6 +28,7 @@ log = logging.getLogger("fastlb.admin")
 SOCKET_MODE = 0o600
 CONNECTIONS = 512  # of a listener; more get 503
 HEAD_TIME = 10.0  # seconds for a request's head and body
+WAIT = 0.5  # seconds between two looks at whether it is to close before it has answered anything
 KEEP_ALIVE = 30  # seconds; more than most scrape intervals would hold connections for nothing
 
 
@@ -85,8 +86,8 @@ class _Endpoint:
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Serves from now on."""
+    def start(self, may_answer: asyncio.Event) -> None:
+        """Serves from now on, or from when it may; who asks before waits."""
         config = uvicorn.Config(
             self.guard,
             http=Connection,
@@ -101,7 +102,15 @@ class _Endpoint:
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(self.sockets), name="admin")
+        self._task = asyncio.get_running_loop().create_task(self._serve(self._server, may_answer), name="admin")
+
+    async def _serve(self, server: _Server, may_answer: asyncio.Event) -> None:
+        while not server.should_exit:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WAIT):
+                    await may_answer.wait()
+                await server.serve(self.sockets)
+                return
 
     async def close(self) -> None:
         """Answers what is being answered, for a second at most."""
@@ -188,7 +197,7 @@ class AdminServer:
             if key == "admin.listen":
                 endpoint.guard.allow(plan.token, loopback_hosts(plan.admin))
         for endpoint in plan.opened.values():
-            endpoint.start()
+            endpoint.start(self._running.may_answer)
         if wanted and not self._sampling:
             self._sampler.start(self._running.service.book.sweep)
         elif not wanted:

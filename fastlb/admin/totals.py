@@ -54,7 +54,7 @@ def process_of(board: Board, frontends: Sequence[FrontendRow]) -> Process:
         connection_rate=sum(row.pace.conn_rate for row in frontends if row.pace),
         request_rate=sum(row.pace.rate for row in frontends if row.pace),
         generation=service.assignment.generation,
-        reloads=service.reloads,
+        reloads=service.past.reloads + service.reloads,
         spans_exported=service.spans.exported,
         spans_dropped=service.spans.dropped,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 KEY = 80  # bytes: 16 of name, 32 for HMAC-SHA256, 32 for AES-256
 KEPT = 4  # the current one and those whose tickets are still taken
@@ -13,6 +14,10 @@ class TicketKeys:
 
     def __init__(self) -> None:
         self.keys: tuple[bytes, ...] = (os.urandom(KEY),)
+
+    def take(self, keys: Sequence[bytes]) -> None:
+        """Goes on with these; with its own where there is none that fits."""
+        self.keys = tuple(key for key in keys if len(key) == KEY)[:KEPT] or self.keys
 
     def rotate(self) -> None:
         """A new current key; the oldest one is forgotten, and with it what its tickets protected."""

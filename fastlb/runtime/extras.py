@@ -6,6 +6,7 @@ of it.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from collections.abc import Callable, Sequence
@@ -57,6 +58,12 @@ class Team(Protocol):
         """The access log as it is written."""
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class Running:
     """What an extra may see of the program. `phase` changes; the rest stays for the life of the process."""
@@ -69,6 +76,8 @@ class Running:
     started_at: float = field(default_factory=time.time)
     # Listening sockets from elsewhere that no frontend took. An extra takes what is at its addresses before it binds.
     inherited: list[Inherited] = field(default_factory=list)
+    # Not set while the process from which this one takes over answers questions: counters must not seem to go back.
+    may_answer: asyncio.Event = field(default_factory=_set_event)
 
 
 class ExtraPlan(Protocol):

@@ -3,7 +3,8 @@
 The old supervisor starts the command line that started it. The new one inherits the listening sockets as descriptors
 and finds in a memory file what is known of the servers; it begins to accept beside the old one and says over a Unix
 socket that it is ready; it is told to go on, and then the old one drains. When the new one ends or stays silent, the
-old one goes on as if nothing had been.
+old one goes on as if nothing had been. While the old one drains it tells the new one what it has counted, so that
+totals go on.
 
 The file is JSON and has a version, because the two may be different versions of fastlb.
 """
@@ -16,9 +17,10 @@ import dataclasses
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +36,8 @@ WITHIN = 120.0  # seconds that the new process gets to become ready
 CONFIRMED = 10.0  # seconds that the old process gets to let the new one go on
 READY, GO = b"ready", b"go"
 
+_LENGTH = struct.Struct(">I")  # of a frame with counters
+
 
 class HandoverError(FastlbError):
     """The new process did not take over; the text says why."""
@@ -46,6 +50,9 @@ class Handover:
     sockets: Sequence[Inherited] = ()  # of frontends and of the admin interface
     changes: Sequence[ServerChange] = ()
     up: Mapping[ServerId, bool] = field(default_factory=dict)  # what health checks found
+    tickets: Sequence[bytes] = field(default=(), repr=False)  # keys of TLS session tickets, the current one first
+    tickets_age: float = 0.0  # seconds since that one was made
+    secret: bytes = field(default=b"", repr=False)  # of the region: signs cookies
 
 
 class Receiver:
@@ -79,16 +86,43 @@ class Receiver:
         with contextlib.suppress(OSError):  # it may have died meanwhile, and then we go on all the more
             self._channel.send(READY)
             async with asyncio.timeout(CONFIRMED):
-                await asyncio.get_running_loop().sock_recv(self._channel, 100)
-        self.close()
+                await asyncio.get_running_loop().sock_recv(self._channel, len(GO))
+
+    async def counts(self) -> AsyncIterator[dict[str, Any]]:
+        """What the old process tells of its counters, until it has ended; nothing of an older version."""
+        loop = asyncio.get_running_loop()
+        data = b""
+        with contextlib.suppress(OSError):
+            while piece := await loop.sock_recv(self._channel, 1 << 16):
+                data += piece
+                while len(data) >= _LENGTH.size and len(data) - _LENGTH.size >= (size := _LENGTH.unpack_from(data)[0]):
+                    yield json.loads(data[_LENGTH.size : _LENGTH.size + size])
+                    data = data[_LENGTH.size + size :]
 
     def close(self) -> None:
         """May be repeated."""
         self._channel.close()
 
 
-async def hand_over(handover: Handover, before: Callable[[int], None], *, within: float = WITHIN) -> int:
-    """Starts the new process and returns its id once it is ready. Raises HandoverError, the new process being gone.
+class Successor:
+    """The new process, once it has taken over. Close it."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self._channel = channel
+
+    async def tell(self, counts: dict[str, Any]) -> None:
+        """Has it add these to what it shows. Raises OSError when nobody listens."""
+        text = json.dumps(counts).encode()
+        await asyncio.get_running_loop().sock_sendall(self._channel, _LENGTH.pack(len(text)) + text)
+
+    def close(self) -> None:
+        """May be repeated."""
+        self._channel.close()
+
+
+async def hand_over(handover: Handover, before: Callable[[int], None], *, within: float = WITHIN) -> Successor:
+    """Starts the new process and returns once it is ready. Raises HandoverError, the new process being gone.
 
     `before(pid)` is called when it is ready, before it goes on.
     """
@@ -121,7 +155,7 @@ async def hand_over(handover: Handover, before: Callable[[int], None], *, within
         before(pid)
         with contextlib.suppress(OSError):
             ours.send(GO)
-        return pid
+        return Successor(pid, ours.dup())
     finally:
         ours.close()
         if process is not None:
@@ -160,6 +194,10 @@ def _packed(handover: Handover) -> tuple[dict[str, Any], list[int]]:
         "sockets": sockets,
         "changes": [dataclasses.asdict(change) for change in handover.changes],
         "up": [[backend, dataclasses.asdict(address), up] for (backend, address), up in handover.up.items()],
+        # keys that version 1 began without: another process may not tell them, or not know them
+        "tickets": [key.hex() for key in handover.tickets],
+        "tickets_age": handover.tickets_age,
+        "secret": handover.secret.hex(),
     }
     return raw, fds
 
@@ -169,6 +207,9 @@ def _unpacked(raw: dict[str, Any]) -> Handover:
         sockets=[_inherited(one) for one in raw["sockets"]],
         changes=[_change(one) for one in raw["changes"]],
         up={(backend, Address(**address)): bool(up) for backend, address, up in raw["up"]},
+        tickets=[bytes.fromhex(key) for key in raw.get("tickets", ())],
+        tickets_age=float(raw.get("tickets_age", 0.0)),
+        secret=bytes.fromhex(raw.get("secret", "")),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from fastlb.control.events import Events
 from fastlb.control.names import Answer
+from fastlb.control.past import Past
 from fastlb.control.region import GAUGE_COUNTERS, LIMITS, UP, Region
 from fastlb.control.resolve import resolve, with_addresses
 from fastlb.control.server_state import publish, retire
@@ -69,7 +70,7 @@ class Service:
     Raises ConfigError when there are more workers than the region has lines for.
     """
 
-    def __init__(self, spec: Spec, *, workers: int, own_process: bool = True) -> None:
+    def __init__(self, spec: Spec, *, workers: int, own_process: bool = True, secret: bytes = b"") -> None:
         if workers > LIMITS["slots"]:
             problem = Problem("global.workers", workers, f"at most {LIMITS['slots']}", file=spec.source)
             raise ConfigError([problem])
@@ -79,7 +80,9 @@ class Service:
         self.listeners = Listeners(max(workers, 1), reuse_port=workers > 0)
         self._slots = Slots()
         # More slots than workers, so that a later configuration can ask for more. Those unused take no memory.
-        self.region = Region.create(workers > 0, min(max(SLOTS, 2 * workers), LIMITS["slots"]) if workers else 1)
+        slots = min(max(SLOTS, 2 * workers), LIMITS["slots"]) if workers else 1
+        self.region = Region.create(workers > 0, slots, secret)
+        self.past = Past()
         self.events = Events()
         self.webhook = Webhook(self.events)
         self.spans = Spans(self.events)
@@ -243,9 +246,11 @@ class Service:
             raise
         self.workers = workers
         self._leaving_within = max(self._leaving_within, drain_time(self.spec))
-        joined = publish(self.region, spec, assignment, self._slots.fresh(), before=self.spec, retired=self._retired)
+        fresh = self._slots.fresh()
+        joined = publish(self.region, spec, assignment, fresh, before=self.spec, retired=self._retired)
         for index, window in joined:
             self.ramps.start(index, window)
+        self.past.forget(assignment, fresh)
         self._retired.difference_update(assignment.servers.values())
         self.listeners.adopt(plan)
         self.spec, self.assignment = spec, assignment

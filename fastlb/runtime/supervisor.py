@@ -21,7 +21,7 @@ from fastlb.runtime.crew import ProcessCrew
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.engine_api import EngineFactory
 from fastlb.runtime.extras import Extra, ExtraFactory, Phase, Running
-from fastlb.runtime.handover import Handover, HandoverError, Receiver, command, hand_over
+from fastlb.runtime.handover import Handover, HandoverError, Receiver, Successor, command, hand_over
 from fastlb.runtime.info import RuntimeInfo, shown
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.log_setup import set_up_log
@@ -30,6 +30,7 @@ from fastlb.runtime.operator import Operator, Source
 from fastlb.runtime.pid_file import remove_pid_file, write_pid_file
 from fastlb.runtime.privileges import become, identity_of
 from fastlb.runtime.service import Service, StartError
+from fastlb.runtime.succession import Telling, take_counts
 from fastlb.runtime.watch import Marks, files_of, marks_of, watch
 from fastlb.runtime.worker_process import worker_command
 from fastlb.spec import Spec
@@ -69,7 +70,9 @@ class Supervisor:
         self._notifier = Notifier.from_environment()
         self._receiver: Receiver | None = None  # from whom we take over
         self._up = False  # all workers accept
-        self._successor = 0  # process that has taken over from us
+        self._successor: Successor | None = None  # the process that has taken over from us
+        self._telling: Telling | None = None  # what it shows beside its own
+        self._counts: asyncio.Task[None] | None = None  # of the process before
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._crew: ProcessCrew | InlineCrew | None = None
@@ -97,6 +100,10 @@ class Supervisor:
                 await self._operator.close()
             if self._crew is not None:
                 await self._crew.stop()
+            if self._telling is not None:
+                await self._telling.finish()
+            if self._counts is not None:
+                self._counts.cancel()
             for extra in reversed(self._open_extras):
                 await extra.close()
             if self._service is not None:
@@ -114,13 +121,15 @@ class Supervisor:
         if self._receiver is not None:  # what was changed at run time, rather than what the overlay has of it
             self._spec = dataclasses.replace(self._spec, changes=tuple(self._receiver.handover.changes))
         effective = Changes(self._spec.changes).over(self._spec)
-        self._service = service = Service(effective, workers=settings.workers)
+        handed = self._receiver.handover if self._receiver is not None else Handover()
+        self._service = service = Service(effective, workers=settings.workers, secret=handed.secret)
         service.listeners.inherit(passed_sockets())
         if self._receiver is not None:
-            service.listeners.inherit(self._receiver.handover.sockets)
+            service.listeners.inherit(handed.sockets)
         await service.open()
         if self._receiver is not None:
-            service.take_health(self._receiver.handover.up)
+            service.take_health(handed.up)
+            service.tls.take_tickets(handed.tickets, handed.tickets_age)
         crew: ProcessCrew | InlineCrew
         crew = ProcessCrew(service, self._command) if service.workers else InlineCrew(service, self._factory)
         self._crew = crew
@@ -130,6 +139,8 @@ class Supervisor:
         running = Running(
             service, crew, os.getpid(), actions=self._operator, inherited=service.listeners.take_unclaimed()
         )
+        if self._receiver is not None:
+            running.may_answer.clear()
         for make in self._extras:
             extra = make(running)
             await extra.open()
@@ -171,6 +182,7 @@ class Supervisor:
             alive.cancel()
         if self._receiver is not None:
             await self._receiver.ready()
+            self._counts = asyncio.create_task(take_counts(self._receiver, running))
             self._write_pid_file()
         service.watch(crew)
         running.phase = Phase.READY
@@ -199,14 +211,17 @@ class Supervisor:
             if not stop.done():
                 within = drain_time(service.spec)
                 log.info("draining: no new connections, %g s for what is in flight", within)
-                if self._successor:
+                if self._successor is not None:
                     await self._leave_places(service)
+                    self._telling = Telling(self._successor, service)
                 else:
                     self._notifier.stopping("draining")
                 await service.stop_watching()
                 # Closed here first, so that a worker's own close is the last: what still waits in a queue is served.
                 service.listeners.close()
-                await self._unless(crew.drain(within, PATIENCE if self._successor else 0.0), self._stop_asked)
+                await self._unless(
+                    crew.drain(within, PATIENCE if self._successor is not None else 0.0), self._stop_asked
+                )
             return FAILED if failure.done() else OK
         finally:
             for task in (drain, stop, failure, alive, watching):
@@ -219,11 +234,14 @@ class Supervisor:
         if self._drain_asked.is_set() or self._stop_asked.is_set():
             raise HandoverError("the program is stopping")
         sockets = [*service.listeners.inheritance(), *(i for extra in self._open_extras for i in extra.inheritance())]
-        handover = Handover(sockets, operator.changes(), service.health())
+        handover = Handover(
+            sockets, operator.changes(), service.health(),
+            service.tls.tickets, service.tls.tickets_age, service.region.secret,
+        )  # fmt: skip
         log.info("upgrade: %s", shlex.join(command()))
         self._successor = await hand_over(handover, self._notifier.successor)
         self._drain_asked.set()
-        return self._successor
+        return self._successor.pid
 
     async def _leave_places(self, service: Service) -> None:
         """Leaves the files of Unix sockets, and all questions from now on, to the successor."""

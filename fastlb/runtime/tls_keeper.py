@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,22 @@ class TlsKeeper:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._keys = TicketKeys()
+        self._made_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._told: dict[tuple[str, str], int] = {}  # (frontend, serial) -> days of the last warning
         self._reported: set[str] = set()  # problems of the files as they are now
         self.replaced_at = 0.0  # time.time() of the last replacement
         self.acme = AcmeKeeper(service)
+
+    def take_tickets(self, keys: Sequence[bytes], age: float) -> None:
+        """Begins with the keys of another process, the current one made `age` seconds ago."""
+        self._keys.take(keys)
+        self._made_at = time.monotonic() - age
+
+    @property
+    def tickets_age(self) -> float:
+        """Seconds since the current key was made."""
+        return time.monotonic() - self._made_at
 
     @property
     def tickets(self) -> tuple[bytes, ...]:
@@ -152,6 +163,7 @@ class TlsKeeper:
     async def rotate(self, crew: Crew) -> None:
         """A new ticket key for all workers."""
         self._keys.rotate()
+        self._made_at = time.monotonic()
         await crew.secrets(Secrets(self._keys.keys))
 
     def look_at_ends(self, now: float | None = None) -> None:
@@ -188,8 +200,9 @@ class TlsKeeper:
 
     async def _rotate(self, crew: Crew) -> None:
         while True:
-            await asyncio.sleep(self._service.spec.tls.ticket_rotation or LOOK)
-            if self._service.spec.tls.ticket_rotation:
+            every = self._service.spec.tls.ticket_rotation
+            await asyncio.sleep(max(0.0, every - self.tickets_age) if every else LOOK)
+            if self._service.spec.tls.ticket_rotation and self.tickets_age >= self._service.spec.tls.ticket_rotation:
                 await self.rotate(crew)
 
     async def _look_at_ends(self) -> None:

@@ -8,8 +8,8 @@ from fastlb._core.region import Region
 from fastlb.admin import metrics, metrics_haproxy
 from fastlb.admin.app import build
 from fastlb.admin.exposition import Family, Histogram
-from fastlb.admin.ladder import BOUNDS
 from fastlb.config import check_text
+from fastlb.control.ladder import BOUNDS
 from tests.admin.inside import inside, make_backend, make_spec
 from tests.helpers import ROOT
 

@@ -15,9 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from fastlb.admin.exposition import Family, escaped, number, parse_filter, wants_openmetrics
-from fastlb.admin.ladder import BOUNDS, BOUNDS_US, EDGES
 from fastlb.admin.metrics import SCOPES
 from fastlb.control import counters as c
+from fastlb.control.ladder import BOUNDS, BOUNDS_US, EDGES
 from fastlb.control.region import DRAIN, MAINT, UP
 from fastlb.engine import stats
 from fastlb.spec import HealthCheck

@@ -7,15 +7,20 @@ import os
 import re
 import signal
 import socket
+import ssl
+import threading
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fastlb.control.sockets import Inherited
 from fastlb.runtime.handover import Handover, _packed, _unpacked
 from fastlb.spec import Address, Server, ServerChange, ServerState
 from fastlb.testing import Delay, Origin, RawClient, by_path, respond
+from fastlb.testing.client import ConnectionEnded
 from tests.helpers import FASTLB, ROOT, Program, wait_until
 
-from .conftest import Manager, Served, config, get
+from .conftest import Manager, Served, certificate, config, get
 from .load import Load
 
 
@@ -25,6 +30,52 @@ def ask(path: Path, method: str, target: str, data: object = None) -> dict:
         fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         client.send(f"{method} {target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n".encode() + body)
         return json.loads(client.response().body)
+
+
+class Scraper:
+    """Reads the number of requests of the frontend `web` again and again, while the `with` lasts."""
+
+    def __init__(self, admin: Path) -> None:
+        self._admin = admin
+        self.seen: list[int] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def read(self) -> str:
+        """Of whoever answers; a process that ends may cut its connections."""
+        while True:
+            try:
+                with RawClient(str(self._admin), timeout=30) as client:
+                    return client.get("/metrics", [("Connection", "close")]).body.decode()
+            except (ConnectionEnded, ConnectionError):
+                if self._over.wait(0.02):
+                    raise
+
+    def look(self) -> int:
+        return sum(map(int, re.findall(r'^fastlb_frontend_requests_total{proxy="web",code="[^"]*"} (\d+)$',
+                                       self.read(), re.MULTILINE)))  # fmt: skip
+
+    def totals(self) -> tuple[int, int]:
+        """Durations counted for the frontend; requests that servers were counted with."""
+        text = self.read()
+        timed = re.search(r'^fastlb_frontend_total_time_seconds_count{proxy="web"} (\d+)$', text, re.MULTILINE)
+        served = re.findall(r'^fastlb_server_requests_total{proxy="app",.*} (\d+)$', text, re.MULTILINE)
+        assert timed, text
+        return int(timed[1]), sum(map(int, served))
+
+    def _run(self) -> None:
+        while not self._over.wait(0.05):
+            self.seen.append(self.look())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def taken_over(program: Program, start: int = 0) -> int:
@@ -51,7 +102,7 @@ def test_upgrades_under_load(start, tmp_path: Path, port: int, manager: Manager)
         first, workers = served.program.pid, served.workers
         served.program.wait_line(f"server app/{sick.name} is DOWN")
         ask(admin, "PATCH", f"/v1/backends/app/servers/{two.name}", {"state": "drain", "reason": "disk"})
-        with Load(port, kept=4, new=3) as load:
+        with Load(port, kept=4, new=3) as load, Scraper(admin) as scraper:
 
             def more_requests() -> None:
                 done = load.seen.requests
@@ -79,6 +130,11 @@ def test_upgrades_under_load(start, tmp_path: Path, port: int, manager: Manager)
             wait_until(lambda: not alive(second), 30, "the end of the second process")
             more_requests()
         assert not load.seen.failures
+        # every one of the requests is counted, and no look at the counters saw them go back
+        wait_until(lambda: scraper.look() == load.seen.requests, 20, f"{load.seen.requests} requests counted")
+        assert scraper.seen == sorted(scraper.seen) and len(set(scraper.seen)) > 3
+        answered, timed = scraper.totals()
+        assert answered == timed == load.seen.requests  # of the histogram, and of the server that is up
         assert pid_file.read_text() == f"{third}\n"
         with RawClient(str(local)) as client:
             assert client.get("/").body == b"one"
@@ -106,6 +162,41 @@ def test_what_is_in_flight_ends_on_the_old_one(serve, port: int) -> None:
         successor = taken_over(served.program)
         assert served.program.wait(20) == 0
         assert get(port).body == b"slow"
+        os.kill(successor, signal.SIGTERM)
+        wait_until(lambda: not alive(successor), 30, "the end of the new process")
+
+
+def test_sessions_and_cookies_stay_valid(serve, port: int, tmp_path: Path) -> None:
+    """TLS sessions resume on the new process, and the cookie of an affinity leads to the same server."""
+    pem = certificate(tmp_path / "cert.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(pem)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # its session is there with the handshake
+
+    def ask(session: ssl.SSLSession | None, cookie: str) -> tuple[ssl.SSLSession | None, bool | None, str, bytes]:
+        """Session, whether it is the one given, cookie, server."""
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as sock,
+            context.wrap_socket(sock, server_hostname="localhost", session=session) as wire,
+        ):
+            more = f"Cookie: {cookie}\r\n" if cookie else ""
+            wire.sendall(f"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n".encode())
+            answer = b"".join(iter(lambda: wire.recv(65536), b""))
+            given = re.search(rb"(?mi)^set-cookie: ([^;\r]*)", answer)
+            return wire.session, wire.session_reused, given[1].decode() if given else "", answer[-1:]
+
+    with Origin(respond("a")) as one, Origin(respond("b")) as two:
+        text = config(port, one, two, backend="affinity = 'cookie'")
+        text = text.replace(f"['127.0.0.1:{port}']", f"{{ address = '127.0.0.1:{port}', tls = {{ cert = '{pem}' }} }}")
+        served = serve(text)
+        session, reused, cookie, server = ask(None, "")
+        assert (reused, bool(cookie)) == (False, True)
+        served.program.send(signal.SIGUSR2)
+        successor = taken_over(served.program)
+        assert served.program.wait(20) == 0
+        for _ in range(6):
+            _, reused, _, again = ask(session, cookie)
+            assert (reused, again) == (True, server)
         os.kill(successor, signal.SIGTERM)
         wait_until(lambda: not alive(successor), 30, "the end of the new process")
 
@@ -146,7 +237,7 @@ def test_what_is_handed_over_arrives() -> None:
     up = {("app", Address("10.0.0.1", 80)): False, ("app", Address(path="/run/x")): True}
     with socket.create_server(("127.0.0.1", 0)) as listening:
         one = Inherited((int(socket.AF_INET), ("127.0.0.1", 0)), (listening,), ("/run/y", 1, 2))
-        raw, fds = _packed(Handover([one], changes, up))
+        raw, fds = _packed(Handover([one], changes, up, (b"k" * 80, b"l" * 80), 7.5, b"s" * 32))
         assert fds == [listening.fileno()]
         raw["sockets"][0]["fds"] = [os.dup(listening.fileno())]
         found = _unpacked(json.loads(json.dumps(raw)))
@@ -155,3 +246,8 @@ def test_what_is_handed_over_arrives() -> None:
         assert got.sockets[0].getsockname() == listening.getsockname()
         got.sockets[0].close()
     assert (list(found.changes), dict(found.up)) == (changes, up)
+    assert (list(found.tickets), found.tickets_age, found.secret) == ([b"k" * 80, b"l" * 80], 7.5, b"s" * 32)
+    for key in ("tickets", "tickets_age", "secret"):  # of a version that does not tell them
+        del raw[key]
+    raw["sockets"] = []
+    assert (list(_unpacked(raw).tickets), _unpacked(raw).secret) == ([], b"")
