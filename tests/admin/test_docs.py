@@ -10,6 +10,7 @@ from fastlb.admin.app import build
 from fastlb.admin.exposition import Family, Histogram
 from fastlb.config import check_text
 from fastlb.control.ladder import BOUNDS
+from fastlb.control.past import Past
 from tests.admin.inside import inside, make_backend, make_spec
 from tests.helpers import ROOT
 
@@ -18,14 +19,14 @@ API = (ROOT / "docs" / "admin-api.md").read_text()
 
 
 def test_every_metric_is_described() -> None:
-    region = Region.create(False, 1)
+    region, past = Region.create(False, 1), Past()
     families: list[Family[object] | Histogram[object]] = [
         metrics.BUILD,
         *metrics.process_families(),
         *metrics.worker_families(),
-        *metrics.frontend_families(region),
-        *metrics.backend_families(region),
-        *metrics.server_families(region),
+        *metrics.frontend_families(region, past),
+        *metrics.backend_families(region, past),
+        *metrics.server_families(region, past),
         *metrics_haproxy.process_families(),
         *metrics_haproxy.frontend_families(),
         *metrics_haproxy.backend_families(region, 0.0),
