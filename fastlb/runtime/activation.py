@@ -39,8 +39,11 @@ def passed_sockets(environment: MutableMapping[str, str] | None = None, first: i
     return sockets
 
 
-def listening_socket(fd: int) -> socket.socket | None:
-    """The descriptor as a socket ready for use; None when it is no listening stream socket (and stays as it is)."""
+def listening_socket(fd: int, *, datagrams: bool = False) -> socket.socket | None:
+    """The descriptor as a socket ready for use; None when it is no listening stream socket (and stays as it is).
+
+    `datagrams`: one that takes datagrams will do as well.
+    """
     try:
         sock = socket.socket(fileno=fd)
     except OSError:
@@ -49,12 +52,13 @@ def listening_socket(fd: int) -> socket.socket | None:
         accepts = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError:
         accepts = 0
-    if sock.type != socket.SOCK_STREAM or not accepts or sock.family not in FAMILIES:
+    takes = datagrams and sock.type == socket.SOCK_DGRAM and sock.family != socket.AF_UNIX
+    if (not takes and (sock.type != socket.SOCK_STREAM or not accepts)) or sock.family not in FAMILIES:
         sock.detach()
         return None
     sock.set_inheritable(False)
     sock.setblocking(False)
-    if sock.family != socket.AF_UNIX:
+    if sock.type == socket.SOCK_STREAM and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
     return sock
 

@@ -217,7 +217,7 @@ def _inherited(raw: dict[str, Any]) -> Inherited:
     family, name = raw["asked"]
     sockets = []
     for fd in raw["fds"]:
-        sock = activation.listening_socket(fd)
+        sock = activation.listening_socket(fd, datagrams=True)
         if sock is None:
             raise ValueError(f"descriptor {fd} is not a listening socket")
         sockets.append(sock)

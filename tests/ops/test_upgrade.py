@@ -18,7 +18,7 @@ from fastlb.runtime.handover import Handover, _packed, _unpacked
 from fastlb.spec import Address, Server, ServerChange, ServerState
 from fastlb.testing import Delay, Origin, RawClient, by_path, respond
 from fastlb.testing.client import ConnectionEnded
-from tests.helpers import FASTLB, ROOT, Program, wait_until
+from tests.helpers import FASTLB, ROOT, Program, free_port, wait_until
 
 from .conftest import Manager, Served, certificate, config, get
 from .load import Load
@@ -164,6 +164,44 @@ def test_what_is_in_flight_ends_on_the_old_one(serve, port: int) -> None:
         assert get(port).body == b"slow"
         os.kill(successor, signal.SIGTERM)
         wait_until(lambda: not alive(successor), 30, "the end of the new process")
+
+
+def test_datagrams_go_on(serve, port: int) -> None:
+    """Their sockets are handed over, too; the TCP port of the same number is another one."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        Origin(respond("web")) as origin,
+    ):
+        server.bind(("127.0.0.1", 0))
+        names = f"127.0.0.1:{server.getsockname()[1]}"
+        place = free_port(kind=socket.SOCK_DGRAM)
+        more = f"""[frontends.dns]
+mode = "udp"
+listen = "127.0.0.1:{place}"
+backend = "names"
+[backends.names]
+mode = "udp"
+servers = ["{names}"]"""
+        served = serve(config(port, origin, more=more))
+        client.connect(("127.0.0.1", place))
+
+        def ask(text: bytes) -> bytes:
+            client.send(text)
+            data, sender = server.recvfrom(100)
+            server.sendto(data.upper(), sender)
+            return client.recv(100)
+
+        for sock in (server, client):
+            sock.settimeout(30)
+        assert ask(b"one") == b"ONE"
+        served.program.send(signal.SIGUSR2)
+        successor = taken_over(served.program)
+        assert served.program.wait(60) == 0
+        assert ask(b"two") == b"TWO"
+        assert get(port).body == b"web"
+        os.kill(successor, signal.SIGTERM)
+        wait_until(lambda: not alive(successor), 60, "the end of the new process")
 
 
 def test_sessions_and_cookies_stay_valid(serve, port: int, tmp_path: Path) -> None:
