@@ -191,7 +191,6 @@ cdef class Selector:
 
     cdef bint _divide(self, const Plan* plan) noexcept:
         """Makes the selectors of the tiers in use and says which percent is whose; false without memory."""
-        cdef Selector tier
         cdef uint32_t k, at = 0
         cdef int t
         if self._rebuilding:
@@ -202,9 +201,7 @@ cdef class Selector:
                 self._tiers = [None] * ALL_TIERS
             for t in range(ALL_TIERS):
                 if plan.load[t] and self._tiers[t] is None:
-                    tier = _make(self._made_of[0], self._made_of[1], self.servers, t)
-                    tier.breakers = self.breakers
-                    self._tiers[t] = tier
+                    self._tiers[t] = _make(self._made_of[0], self._made_of[1], self.servers, t, self.breakers)
         except Exception:
             return False
         finally:
@@ -464,10 +461,10 @@ cdef class Selector:
 
 
 cdef Selector make_selector(str algorithm, dict options, ServerSet servers):
-    return _make(algorithm, options, servers, -1)
+    return _make(algorithm, options, servers, -1, None)
 
 
-cdef Selector _make(str algorithm, dict options, ServerSet servers, int tier):
+cdef Selector _make(str algorithm, dict options, ServerSet servers, int tier, ServerBreakers breakers):
     cdef Selector selector = Selector.__new__(Selector)
     cdef dict own, common
     factory, own, common = check_options(algorithm, options)
@@ -475,6 +472,7 @@ cdef Selector _make(str algorithm, dict options, ServerSet servers, int tier):
     selector.algorithm = factory(own, servers.shared)
     selector._made_of = (algorithm, dict(options))
     selector._tier = tier
+    selector.breakers = breakers        # before it looks at the servers: some may be on trial
     if tier >= 0 and servers.shared:
         selector._ticket = mix64(<size_t><void*>selector)       # processes begin at different places
     selector._shared = servers.shared

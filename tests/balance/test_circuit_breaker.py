@@ -251,6 +251,30 @@ def test_backups_serve_while_the_primaries_are_on_trial() -> None:
     assert sorted(slots) == [0] * 2 + [1] * 8
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_trials_hold_exactly_while_load_spills(asked_before: bool) -> None:
+    """Whether the tiers were divided before the breaker was half open, or because of that."""
+    probe = Probe("round_robin", [("a", 1, 0), ("b", 1, 0), ("c", 1, 1), ("d", 1, 2)], panic_threshold=0.5)
+    probe.guard(replace(HYSTRIX, trials=3))
+    open_breaker(probe, 1, START)
+    if asked_before:
+        assert sorted(drive(probe, START + 1, 100)) == [0] * 70 + [2] * 30
+    slots = drive(probe, START + 5_000, 200)
+    assert slots.count(1) == 3
+    assert set(slots) == {0, 1, 2}
+
+
+def test_a_tier_out_of_use_still_gets_its_trials() -> None:
+    probe = Probe("round_robin", [("a", 1, 0), ("b", 1, 1), ("c", 1, 1), ("d", 1, 2)], panic_threshold=0)
+    probe.guard(replace(HYSTRIX, trials=2))
+    open_breaker(probe, 0, START)
+    probe.write(1, state=0)
+    assert sorted(drive(probe, START + 1, 100)) == [2] * 70 + [3] * 30
+    slots = drive(probe, START + 5_000, 200)
+    assert slots.count(0) == 2
+    assert set(slots) == {0, 2, 3}
+
+
 def test_a_full_server_costs_no_permit() -> None:
     probe = Probe("round_robin", [("a", 1)])
     probe.guard(HYSTRIX)

@@ -91,7 +91,7 @@ async def origin(answer: bytes) -> AsyncIterator[str]:
         yield f"{host}:{port}"
 
 
-def one_backend(*servers: str, **frontend: Any) -> dict[str, Any]:
+def one_backend(*servers: Any, **frontend: Any) -> dict[str, Any]:
     """A frontend `web` on a free port over a backend `app`."""
     return {
         "log": {"access": "off", "level": "error"},

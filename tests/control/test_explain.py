@@ -316,3 +316,19 @@ def test_thousands_of_servers(algorithm: str) -> None:
     assert said.balance and said.balance.picked in servers and len(said.balance.servers) == 3000
     assert abs(sum(shares(said).values()) - 1) < 1e-6
     assert random.choice(said.balance.servers).why
+
+
+def test_tiers_that_share() -> None:
+    async def main() -> None:
+        mapping = one_backend("127.0.0.1:1", "127.0.0.1:2", {"address": "127.0.0.1:3", "tier": 1})
+        async with running(mapping) as engine:
+            said = asked(engine, Question("GET", "/"))
+            assert said.balance and said.balance.tier == "primary"
+            assert "tier 1 is not needed" in why(said, "127.0.0.1:3")
+            engine.region.change_state(0, clear=UP)
+            said = asked(engine, Question("GET", "/"))
+            assert said.balance and said.balance.tier == "tier 0: 70 %, tier 1: 30 %"
+            assert shares(said)["127.0.0.1:3"] == pytest.approx(0.3, abs=0.01)
+            assert (said.balance.picked, said.balance.certain) == ("127.0.0.1:2", False)
+
+    asyncio.run(main())

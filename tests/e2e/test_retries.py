@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers import wait_until
+from tests.helpers import free_port, wait_until
 
 from .balancer import Balancers
 from .servers import Answering
@@ -232,3 +232,58 @@ def test_refused_connections_cost_no_place(balancer: Balancers) -> None:
         wait_until(lambda: slow.arrived == 8, what="all requests")
         slow.go.set()
         assert [wire.response().text for wire in wires] == ["late"] * 8
+
+
+# --- what the second answer may look like
+
+
+def test_interim_answers_of_the_second_try(balancer: Balancers, origin: Origin, sorry: Answering) -> None:
+    lb = balancer(sorry.address, origin, backend=retrying(503))
+    client = lb.dial().get("/hints")
+    server, _ = origin.request()
+    server.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n")
+    server.answer("fine")
+    assert [client.response().get("link") for _ in range(2)] == ["</a>", "</b>"]
+    assert client.response().text == "fine"
+    assert lb.logged("/hints").retries == "+1"
+
+
+def test_a_client_that_awaits_100_is_asked_by_the_second_server(balancer: Balancers, origin: Origin) -> None:
+    """Nobody listens at the first one."""
+    lb = balancer(f"127.0.0.1:{free_port()}", origin, backend=FIRST)
+    client = lb.dial().send("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    server = origin.accept()
+    assert server.head().get("expect") == "100-continue"
+    server.send("HTTP/1.1 100 Continue\r\n\r\n")
+    assert client.response().status == 100
+    client.send("body")
+    assert server.exactly(4) == b"body"
+    server.answer("taken")
+    assert client.response().text == "taken"
+    assert lb.logged("/x").retries == "+1"
+
+
+def test_a_refusal_before_the_body_is_passed_on(balancer: Balancers, origin: Origin) -> None:
+    """What was not kept whole is not sent again: the body is still with the client, which awaits 100."""
+    other = Origin()
+    lb = balancer(origin, other, backend=retrying(503))
+    client = lb.dial().send("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    server = origin.accept()
+    server.head()
+    server.answer("busy", status="503 Service Unavailable")
+    response = client.response()
+    assert (response.status, response.text, response.get("connection")) == (503, "busy", "close")
+    assert other.untouched()
+
+
+def test_a_head_that_is_too_large_on_the_second_try(balancer: Balancers, origin: Origin, sorry: Answering) -> None:
+    lb = balancer(sorry.address, origin, backend=retrying(503))
+    client = lb.dial().get("/huge")
+    server, _ = origin.request()
+    server.send(b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 100_000 + b"\r\n\r\n")
+    assert client.response().status == 502
+    assert lb.logged("/huge").term == "PH--"
+    client = lb.dial().get("/next")
+    server, _ = origin.request()
+    server.answer("fine")
+    assert client.response().text == "fine"

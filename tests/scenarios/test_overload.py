@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from tests.e2e.balancer import Balancers
 from tests.e2e.servers import Answering
 from tests.e2e.wire import Message
-from tests.helpers import wait_until
+from tests.helpers import free_port, wait_until
 
 
 class Gate:
@@ -141,3 +144,65 @@ def test_the_adaptive_limit_refuses_what_is_beyond_it(balancer: Balancers, gate:
     wait_until(lambda: lb.log_count() == 6, what="six refusals")
     gate.go.set()
     assert sorted(client.response().status for client in clients) == [200] * 4 + [503] * 6
+
+
+class Line:
+    """What the admin interface says of the queue."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.admin = {"listen": f"127.0.0.1:{self.port}"}
+
+    def length(self) -> int:
+        api = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            api.request("GET", "/v1/backends/app")
+            return int(json.load(api.getresponse())["queued"])
+        finally:
+            api.close()
+
+
+def test_whoever_waited_longest_is_served_first_over_all_workers(balancer: Balancers, gate: Gate) -> None:
+    """Twelve wait at two workers for one place, and twelve more some time later: none of these is served before the
+    last of the first ones, whichever worker has it. To 64 ms, that is: workers look at each other's lines so often."""
+    line = Line()
+    lb = balancer(
+        gate.server.address,
+        backend={"max_connections": 1},
+        global_={"workers": 2},
+        timeouts={"queue": "10m"},
+        admin=line.admin,
+    )
+    clients = [lb.dial().get("/running")]
+    wait_until(lambda: gate.came == ["/running"], what="the first request")
+    clients += [lb.dial().get(f"/early/{n}") for n in range(12)]
+    wait_until(lambda: line.length() == 12, what="the early ones to be in line")
+    time.sleep(0.3)  # their age is what it is about
+    clients += [lb.dial().get(f"/late/{n}") for n in range(12)]
+    wait_until(lambda: line.length() == 24, what="the late ones to be in line")
+    gate.go.set()
+    assert [client.response().status for client in clients] == [200] * 25
+    assert sorted(gate.came[1:13]) == sorted(f"/early/{n}" for n in range(12))
+    assert sorted(gate.came[13:]) == sorted(f"/late/{n}" for n in range(12))
+
+
+def test_who_leaves_the_queue_makes_room_at_once(balancer: Balancers, gate: Gate) -> None:
+    """Over all workers: the places of clients that left are neither served nor counted."""
+    line = Line()
+    backend = {"max_connections": 1, "max_queue": 6}
+    lb = balancer(
+        gate.server.address, backend=backend, global_={"workers": 2}, timeouts={"queue": "10m"}, admin=line.admin
+    )
+    running = lb.dial().get("/running")
+    wait_until(lambda: gate.came == ["/running"], what="the first request")
+    leaving = [lb.dial().get(f"/leaving/{n}") for n in range(7)]
+    wait_until(lambda: lb.log_count() == 1, what="the one too many to be refused")
+    assert line.length() == 6
+    for client in leaving:
+        client.close()
+    wait_until(lambda: line.length() == 0, what="an empty queue")
+    staying = [lb.dial().get(f"/staying/{n}") for n in range(6)]
+    wait_until(lambda: line.length() == 6, what="a full queue")
+    gate.go.set()
+    assert [client.response().status for client in (running, *staying)] == [200] * 7
+    assert sorted(gate.came[1:]) == [f"/staying/{n}" for n in range(6)]
