@@ -115,7 +115,7 @@ def schema() -> None:
 
 @main.command()
 @click.argument("method")
-@click.argument("url")
+@click.argument("url", required=False, default="")
 @click.option("-H", "--header", "fields", multiple=True, type=FIELD, metavar="'NAME: VALUE'", help="May be repeated.")
 @click.option("--from", "client", default="127.0.0.1", metavar="IP", help="Address of the client, or unix [127.0.0.1].")
 @click.option("--frontend", default="", metavar="NAME", help="Ask this one [that listens where the URL points].")
@@ -129,12 +129,15 @@ def explain(
     \b
     fastlb explain GET http://www.example.com/api/users -H 'X-Beta: 1' --from 10.1.2.3
     fastlb explain GET /api/users -c fastlb.toml
+    fastlb explain udp://10.0.0.1:53 --from 10.1.2.3
 
     Shows the frontend and route that match, why earlier routes do not, the rules that run, and the servers with state,
     load, score and who is picked. The parser, router, rules and balancers are those that carry the traffic.
     """
     from . import explain as text
 
+    if method.startswith("udp://") and not url:
+        method, url = "UDP", method
     if file is not None:
         told = text.offline(file, method, url, fields, client, frontend)
     else:

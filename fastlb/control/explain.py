@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fastlb.control.explain_servers import Balance, explain_servers
-from fastlb.control.question import Question, find_frontend
+from fastlb.control.question import Question, QuestionError, find_frontend
 from fastlb.control.region import DRAIN, MAINT, UP, Region
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name
 from fastlb.control.server_state import publish
@@ -21,8 +21,9 @@ from fastlb.engine.router import Router
 from fastlb.engine.rules import Redirect, Respond, https_redirect
 from fastlb.http.parser import Refused, RequestParser
 from fastlb.http.rewrite import RequestPlan
-from fastlb.spec import Backend, Frontend, HeaderRules, Listen, PathRewrite, Route, ServerState, Spec
+from fastlb.spec import Backend, Frontend, HeaderRules, Listen, Mode, PathRewrite, Route, ServerState, Spec, Udp
 
+NO_HEAD = b"GET / HTTP/1.1\r\nHost: -\r\n\r\n"  # for who wants one: nothing of it is a key of datagrams
 SHOWN = 100  # routes before the one that matched, of which is said why they did not
 
 
@@ -69,6 +70,8 @@ class Explanation:
 def explain(spec: Spec, assignment: Assignment, region: Region, question: Question, *, live: bool) -> Explanation:
     """Follows a request through `spec`. Raises QuestionError when the question makes no sense."""
     frontend, listen = find_frontend(spec, question)
+    if frontend.mode is Mode.UDP:
+        return _datagram(spec, assignment, region, frontend, listen, question.client, live=live)
     head = question.head()
     client = question.client
     trusted = client in Networks(frontend.forwarded.trust)
@@ -107,6 +110,35 @@ def explain_offline(spec: Spec, question: Question) -> Explanation:
             flags = {ServerState.DRAIN: DRAIN, ServerState.MAINT: MAINT}.get(server.state, 0)
             region.change_state(assignment.server(backend.name, server.address), set=UP | flags)
     return explain(spec, assignment, region, question, live=False)
+
+
+def _datagram(
+    spec: Spec, assignment: Assignment, region: Region, frontend: Frontend, listen: Listen, client: str, *, live: bool
+) -> Explanation:
+    """What becomes of the first datagram of a flow: there are no routes, and it has no head."""
+    told = Explanation("refused", 0, "", frontend.name, str(listen.address), client, False, live, "", "default")
+    if client == "unix":
+        raise QuestionError("datagrams come from an address")
+    backend = next(b for b in spec.backends if b.name == frontend.backend)
+    told.rules = [Rule(f"frontend {frontend.name}", "request", _flows(frontend.udp))]
+    told.balance = explain_servers(backend, assignment, region, NO_HEAD, client)
+    told.outcome, told.status, told.text = told.balance.outcome()
+    if told.outcome != "proxied":
+        told.outcome, told.status, told.text = "refused", 0, f"is dropped: no server of {backend.name} takes it"
+    return told
+
+
+def _flows(udp: Udp) -> str:
+    what = {
+        "packet": "each datagram goes to a server by itself",
+        "source": "all of one client address go to one server",
+    }.get(udp.flow, "those of one client address and port go to one server")
+    if udp.responses == 0 and udp.requests <= 1:
+        return f"{what}; no answers are awaited"
+    ends = [f"{udp.idle:g} s of silence"]
+    if udp.responses >= 0:
+        ends.insert(0, f"{udp.responses} answer{'s' * (udp.responses != 1)} to each")
+    return f"{what}; a flow is over after {' or '.join(ends)}"
 
 
 def _routed(

@@ -18,7 +18,7 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`url` is a whole one or a path; `client` an address without port, or 'unix'.
+    """`url` is a whole one or a path; udp://host:port asks of a datagram. `client`: an address without port, or 'unix'.
 
     `frontend` names the one that is asked; '' = the one that listens where the URL points.
     """
@@ -45,12 +45,12 @@ class Question:
 
     def _parts(self) -> tuple[str, str, str]:
         """Scheme, authority and the rest as it is written."""
-        match = re.match(r"(https?)://([^/?#]*)([^#]*)", self.url, re.IGNORECASE)
+        match = re.match(r"(https?|udp)://([^/?#]*)([^#]*)", self.url, re.IGNORECASE)
         return (match[1].lower(), match[2], match[3]) if match else ("", "", self.url.partition("#")[0])
 
     @property
     def scheme(self) -> str:
-        """http or https; '' when the URL is a path."""
+        """http, https or udp; '' when the URL is a path."""
         return self._parts()[0]
 
     @property
@@ -60,7 +60,8 @@ class Question:
         if not authority:
             return None
         try:
-            return urlsplit(f"//{authority}").port or (443 if scheme == "https" else 80)
+            port = urlsplit(f"//{authority}").port
+            return port if scheme == "udp" else port or (443 if scheme == "https" else 80)
         except ValueError:
             raise QuestionError(f"{authority!r} has no valid port") from None
 
@@ -78,11 +79,12 @@ class Question:
 
 def find_frontend(spec: Spec, question: Question) -> tuple[Frontend, Listen]:
     """The frontend that gets the request and its address that does. Raises QuestionError naming the choices."""
-    frontends = [f for f in spec.frontends if f.mode is Mode.HTTP]
+    mode = Mode.UDP if question.scheme == "udp" else Mode.HTTP
+    frontends = [f for f in spec.frontends if f.mode is mode]
     if question.frontend:
         frontends = [f for f in frontends if f.name == question.frontend]
         if not frontends:
-            raise QuestionError(f"there is no HTTP frontend {question.frontend!r}{_choices(spec)}")
+            raise QuestionError(f"there is no {mode.name} frontend {question.frontend!r}{_choices(spec)}")
     port, tls = question.port, question.scheme == "https"
     there = [(f, listen) for f in frontends for listen in f.listen if port in (None, listen.address.port)]
     fitting = [(f, listen) for f, listen in there if port is None or (listen.tls is not None) == tls]

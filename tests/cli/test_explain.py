@@ -108,12 +108,50 @@ def test_json_of_a_file(file: str) -> None:
         (("GET", "x"), "'x' is neither a URL such as http://host/path nor a path"),
         (("GET", "/", "--from", "me"), "'me' is not an address"),
         (("GET", "/", "-H", "nothing"), "'nothing': must be 'Name: value'"),
+        (("GET",), "'' is neither a URL"),
+        (("udp://127.0.0.1:53",), "no frontend listens on port 53"),
         (("GET", "/", "--frontend", "wed"), "there is no HTTP frontend 'wed' (there are web)"),
     ],
 )
 def test_wrong_questions(file: str, arguments: tuple[str, ...], error: str) -> None:
     result = run("explain", *arguments, "-c", file)
     assert result.exit_code == 2 and error in result.stderr
+
+
+DATAGRAMS = """
+[frontends.dns]
+listen = "127.0.0.1:5300"
+mode = "udp"
+backend = "resolvers"
+udp = { responses = 1, idle = "5s" }
+
+[frontends.syslog]
+listen = "127.0.0.1:5140"
+mode = "udp"
+backend = "resolvers"
+udp = { flow = "packet", responses = 0 }
+
+[backends.resolvers]
+mode = "udp"
+balance = { algorithm = "consistent_hash", key = "ip" }
+servers = ["127.0.0.1:53", "127.0.0.2:53"]
+"""
+
+
+def test_of_a_datagram(tmp_path: Path) -> None:
+    path = tmp_path / "udp.toml"
+    path.write_text(DATAGRAMS)
+    told = {}
+    for client in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "::1"):
+        result = run("explain", "udp://127.0.0.1:5300", "--from", client, "-c", str(path), "--json")
+        told[client] = json.loads(result.stdout)
+        fits(shapes.ExplanationView, told[client])
+        assert told[client]["outcome"] == "proxied"
+        assert told[client]["balance"]["key"] == client
+    assert {one["balance"]["picked"] for one in told.values()} == {"127.0.0.1:53", "127.0.0.2:53"}
+    assert "over after 1 answer to each or 5 s of silence" in told["::1"]["rules"][0]["what"]
+    result = run("explain", "udp://localhost", "--frontend", "syslog", "-c", str(path))
+    assert "each datagram goes to a server by itself; no answers are awaited" in result.stdout
 
 
 def test_of_a_wrong_file(tmp_path: Path) -> None:
