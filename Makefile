@@ -14,7 +14,8 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 # What the sanitizer build is for: code that touches memory by hand
 ASAN_TESTS ?= $(wildcard tests/core tests/http tests/fuzz tests/balance tests/engine \
-	tests/e2e/test_bodies.py tests/e2e/test_tunnel.py tests/e2e/test_keepalive.py tests/e2e/test_failures.py)
+	tests/e2e/test_bodies.py tests/e2e/test_tunnel.py tests/e2e/test_keepalive.py tests/e2e/test_failures.py \
+	tests/e2e/test_udp.py tests/e2e/test_udp_sockets.py)
 # A sanitizer or debug run takes its time
 SLOW_PYTEST := -m "not slow" --timeout=600
 # Processes of a whole run. Most tests wait for something, so there may be more of them than cores.

@@ -21,7 +21,7 @@ from fastlb.engine.stats cimport COUNT_CONNECTIONS, COUNT_CONNECT_ERRORS
 
 cdef enum:
     REST_LEAST_MS = 100         # before another client gets it
-    REST_LONG_MS = 1000         # while few rest: rather open another
+    REST_LONG_MS = 250          # while few rest: rather open another
     REST_MOST_MS = 10000        # then it is closed
     LIFE_MS = 30000
     FEW = 2048
