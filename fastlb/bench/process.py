@@ -21,10 +21,10 @@ def free_port() -> int:
         return port
 
 
-def free_ports(count: int) -> tuple[int, ...]:
+def free_ports(count: int, kind: int = socket.SOCK_STREAM) -> tuple[int, ...]:
     """So many different loopback ports that nobody listens on now."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket(type=kind)) for _ in range(count)]
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
         return tuple(sock.getsockname()[1] for sock in sockets)

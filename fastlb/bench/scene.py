@@ -31,6 +31,7 @@ class Scene:
 
     servers    ports of the servers on the loopback, with weights
     mode       http, tcp, udp
+    flows      of mode udp: '' for one a client, query for one answer each, packet for one way and a datagram each
     balance    round_robin or least_connections
     tls        certificate and key in one file: the listener speaks TLS
     name       of the site, as clients ask for it in TLS
@@ -42,6 +43,7 @@ class Scene:
     workers: int = 1
     log: bool = True
     mode: str = "http"
+    flows: str = ""
     balance: str = "round_robin"
     tls: Path | None = None
     websockets: bool = False
@@ -57,4 +59,5 @@ class Scene:
         parts = [f"{self.mode}, {len(self.servers)} servers, {self.balance}, {self.workers} worker(s)"]
         parts.append("access log" if self.log else "no access log")
         parts += ["TLS"] if self.tls else []
+        parts += [f"flows by {self.flows}"] if self.flows else []
         return ", ".join(parts)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 from dataclasses import dataclass, field
 
-from fastlb.bench.cells import CELLS, Workload
+from fastlb.bench import udp
+from fastlb.bench.cells import CELLS, SCENES, Workload
 from fastlb.bench.drivers import DRIVERS, Load
 from fastlb.bench.origin import SMALL_BODY
 from fastlb.bench.peers import Proxy
 from fastlb.bench.process import memory, tree
 
-WORKLOADS = (*CELLS,)
+WORKLOADS = (*CELLS, *udp.UDP)
+SCENES.update(udp.SCENES)
+DRIVERS.update(udp.DRIVERS)
 NAMED = {w.name: w for w in WORKLOADS}
 FIRST = 100  # idle connections that pay for what a proxy allocates once
 
