@@ -200,9 +200,9 @@ defaults
   timeout client 15s
   timeout server 10s
   timeout tunnel 1h
-  timeout http-request {p.header:g}s
+  timeout http-request {p.header * 1000:.0f}ms
   timeout http-keep-alive 75s
-  timeout queue {p.queue:g}s
+  timeout queue {p.queue * 1000:.0f}ms
 
 frontend web
   bind {self.host}:{self.port}
@@ -275,7 +275,7 @@ http {{
   keepalive_requests 1000000;
   keepalive_timeout 75s;
   client_max_body_size 0;
-  client_header_timeout {p.header:g}s;
+  client_header_timeout {p.header * 1000:.0f}ms;
   client_body_timeout 15s;
   send_timeout 15s;
 {zone}  map $http_upgrade $connection_header {{ default upgrade; '' ''; }}

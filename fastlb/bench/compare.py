@@ -151,7 +151,9 @@ def compare(plan: Plan, scene: Callable[[tuple[int, ...]], Scene] | None, where:
             many = max(many, len(scene(()).servers))
         origin = Origin(setup, many)
         base = scene(origin.ports) if scene else Scene(origin.ports[:2], log=plan.log)
-        campaign = Campaign(plan, proxies, base, origin, certificate(folder))
+        pem = certificate(folder)
+        base = replace(base, tls=pem) if base.secure else base
+        campaign = Campaign(plan, proxies, base, origin, pem)
         campaign.samples, campaign.missing, campaign.done = results.samples, results.missing, results.done
         try:
             os.sched_setaffinity(0, {where.cores[1]})
@@ -187,7 +189,7 @@ def own(
     path: str = "",
 ) -> Path:
     """The comparison on a user's own configuration, whose text has been checked."""
-    unknown = [c for c in cells if c not in NAMED or NAMED[c].scene not in ("", "idle", "nolog")]
+    unknown = [c for c in cells if c not in NAMED or NAMED[c].scene not in ("", "idle", "nolog", "tls")]
     if unknown:
         raise SystemExit(f"no such cell for a configuration of one's own: {', '.join(unknown)}")
     chosen = tuple(addressed(w, host or "bench.example", path) for w in WORKLOADS if w.name in cells)

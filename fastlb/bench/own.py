@@ -43,6 +43,10 @@ def scene_of_file(
             if backend.pop(key, None) is not None:
                 notes.append(f"{key} is left out")
     front.pop("redirect_https", None)
+    listens = _list(front.get("listen", []))
+    secure = any(isinstance(one, dict) and one.get("tls") for one in listens)
+    if secure:
+        notes.append(f"frontend {name}: measured over TLS, with a certificate of the measurement and default options")
     front["listen"] = "127.0.0.1:@PORT@"
     mode = front.get("mode", "http")
     kept = {key: value for key, value in data.items() if key not in ("admin", "global", "log", "frontends", "include")}
@@ -62,6 +66,7 @@ def scene_of_file(
         workers=workers,
         log=data.get("log", {}).get("access", "stdout") != "off",
         mode=mode,
+        secure=secure,
         balance="round_robin" if algorithm.endswith("round_robin") else "least_connections",
         extra=dump(own),
     )

@@ -182,8 +182,6 @@ class Fastlb(Proxy):
     def configuration(self) -> str:
         scene = self.scene
         access = str(self.access_log) if self.logs else "off"
-        if scene.extra:
-            return scene.extra.replace("@PORT@", str(self.port)).replace("@LOG@", access)
         servers = "".join(
             f'  [[backends.origin.servers]]\n  name = "s{i}"\n  address = "127.0.0.1:{port}"\n'
             + (f"  weight = {scene.weight(i - 1)}\n" if scene.weights else "")
@@ -193,6 +191,8 @@ class Fastlb(Proxy):
         if scene.tls:
             address = f'{{ address = {address}, tls = {{ cert = "{scene.tls}" }} }}'
         options = f"\nudp = {{ {UDP_OPTIONS[scene.flows].fastlb} }}" if scene.mode == "udp" else ""
+        if scene.extra:
+            return scene.extra.replace('"127.0.0.1:@PORT@"', f"[{address}]").replace("@LOG@", access)
         weighted = "weighted_" if scene.weights and scene.balance == "round_robin" else ""
         return f"""[global]
 workers = {scene.workers}

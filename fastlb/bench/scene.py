@@ -34,6 +34,7 @@ class Scene:
     flows      of mode udp: '' for one a client, query for one answer each, packet for one way and a datagram each
     balance    round_robin or least_connections
     tls        certificate and key in one file: the listener speaks TLS
+    secure     the listener is to speak TLS as soon as there is a certificate
     name       of the site, as clients ask for it in TLS
     extra      fastlb alone: a whole configuration of the user's own instead of the generated one
     """
@@ -46,6 +47,7 @@ class Scene:
     flows: str = ""
     balance: str = "round_robin"
     tls: Path | None = None
+    secure: bool = False
     websockets: bool = False
     connections: int = field(default_factory=connections_possible)
     extra: str = ""

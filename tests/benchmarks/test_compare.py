@@ -106,6 +106,9 @@ def test_a_configuration_of_ones_own_becomes_a_scene() -> None:
     assert "health_check" not in data["backends"]["app"]
     assert {n.split(": ")[-1].split()[0] for n in notes} >= {"routes", "rate_limits", "health_check"}
     assert parse(scene.extra.replace("@PORT@", "8080").replace("@LOG@", "off").replace("X-Odd Key", "X-Odd")).backends
+    assert not scene.secure
+    tls = OWN.replace('[":80", ":81"]', '[":80", { address = ":443", tls = { cert = "/site.pem" } }]')
+    assert scene_of_file(tls, ports=(1001, 1002))[0].secure
     with pytest.raises(ValueError, match="no frontend 'other'"):
         scene_of_file(OWN, "other")
 

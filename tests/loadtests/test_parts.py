@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from loadtests import report
 from loadtests.criteria import errors_at_most, evenly_spread, latency_at_most, marks_at_least, rate_at_least
 from loadtests.model import steps, users_at
 from loadtests.origin import Connection, Shop
+from loadtests.peers import HAProxy
 from loadtests.scenarios import SCENARIOS
 from loadtests.timeline import Outcome, Second, Usage, bucket, latency_of, percentile
-from tests.helpers import ROOT, free_port
+from tests.helpers import ROOT, free_port, need
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-5, 0.0004, 0.013, 1.0, 59.0])
@@ -146,3 +148,12 @@ def test_workflow_and_readme_name_real_options() -> None:
     assert len(commands) >= 5
     for command in commands:
         arguments(command.split()[3:])
+
+
+def test_haproxy_takes_the_configuration_of_every_scenario(tmp_path: Path) -> None:
+    program = need("haproxy")
+    for scenario in SCENARIOS.values():
+        peer = HAProxy(scenario.pool, {f"s{i}": 5000 + i for i in range(1, 5)}, tmp_path)
+        peer.file.write_text(peer.configuration())
+        done = subprocess.run([program, "-c", "-f", str(peer.file)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{scenario.name}: {done.stderr}"
