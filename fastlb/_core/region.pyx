@@ -27,7 +27,7 @@ from fastlb._core.shared cimport (
 
 cdef enum:
     PAGE = 4096
-    VERSION = 4
+    VERSION = 5
 
 cdef uint64_t MAGIC = 0x464153544C420001    # "FASTLB", 0, 1
 

@@ -60,6 +60,12 @@ CERTIFICATES: Family[Served] = Family(
     "When a certificate ends, seconds since 1970.",
     lambda one: int(one.leaf.not_after.timestamp()),
 )
+HANDSHAKE_FAILURES = (
+    ("protocol", c.HANDSHAKE_PROTOCOL),
+    ("certificate", c.HANDSHAKE_CERTIFICATE),
+    ("left", c.HANDSHAKE_LEFT),
+    ("timeout", c.HANDSHAKE_TIMEOUT),
+)
 ACME: list[Family[Order]] = [
     Family("fastlb_acme_certificates_issued_total", "counter", "Certificates got by ACME, by their first name.",
            lambda one: one.issued),
@@ -118,6 +124,13 @@ def frontend_families(region: Region, past: Past) -> list[AnyFamily[FrontendRow]
         Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
         Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
                counter(c.INTERCEPTED)),
+        Family(f"{p}_tls_handshakes_total", "counter", "TLS handshakes done, in full or resumed.", label="kind",
+               values=lambda row: [("full", row[c.HANDSHAKE_FULL]), ("resumed", row[c.HANDSHAKE_RESUMED])]),
+        Family(f"{p}_tls_versions_total", "counter", "TLS handshakes done, by version.", label="version",
+               values=lambda row: [("1.2", row[c.TLS_1_2]),
+                                   ("1.3", row[c.HANDSHAKE_FULL] + row[c.HANDSHAKE_RESUMED] - row[c.TLS_1_2])]),
+        Family(f"{p}_tls_failures_total", "counter", "TLS handshakes that failed, by reason.", label="reason",
+               values=lambda row: [(name, row[number]) for name, number in HANDSHAKE_FAILURES]),
     ]  # fmt: skip
     return own + histograms(p, region, past)
 

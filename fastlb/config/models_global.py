@@ -140,8 +140,8 @@ class LogTable(Table):
     access: AccessLog = option(
         "stdout", "stdout, stderr, off, a file, syslog:udp://HOST:514 or syslog:unix:/dev/log.", shown="stdout"
     )
-    format: Annotated[str, *choice("json", "httplog", "combined")] = option(
-        "json", "Of the access log; httplog is HAProxy's line, combined that of Apache and nginx."
+    format: Annotated[str, *choice("json", "httplog", "httpslog", "combined")] = option(
+        "json", "Of the access log; httplog and httpslog are HAProxy's lines, combined that of Apache and nginx."
     )
     level: Annotated[
         str, *choice("debug", "info", "warning", "error", aliases={"notice": "info", "warn": "warning"})

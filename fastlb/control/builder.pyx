@@ -46,6 +46,7 @@ from fastlb.engine.stats cimport TIME_RESPONSE
 from fastlb.engine.tcp_router cimport TcpRouter
 from fastlb.engine.tcp_session cimport TcpConnector
 from fastlb.engine.tls cimport tls_prepare, tls_tickets
+from fastlb.engine.tls_context cimport TlsServer
 from fastlb.engine.udp_port cimport UdpIo, UdpPort
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
@@ -147,7 +148,8 @@ cdef class Engine:
         frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
         contexts = {}
         for f, index, _, tls in tls_listeners(spec):
-            contexts[f.name, index] = listener_tls(f, tls, spec, self.contexts.get((f.name, index)))
+            contexts[f.name, index] = made = listener_tls(f, tls, spec, self.contexts.get((f.name, index)))
+            (<TlsServer>made[1]).counters = (<Frontend>frontends[f.name]).counters
         proxies = {
             (f.name, index): Networks(listen.proxy_protocol)
             for f in spec.frontends for index, listen in enumerate(f.listen) if listen.proxy_protocol
@@ -196,6 +198,7 @@ cdef class Engine:
             if (name, place) == (frontend, index):
                 f, spec = self.specs[frontend]
                 self.contexts[name, place] = made = listener_tls(f, tls, spec)
+                (<TlsServer>made[1]).counters = (<Frontend>self.frontends[frontend]).counters
                 (<Listener>listener).replace((<Listener>listener).front, made[1])
         self.challenge(self.challenges)
 

@@ -39,6 +39,13 @@ IDLE: Final = 28  # idle connections to the server now
 INTERCEPTED: Final = 29  # answered without a server
 OPEN: Final = 30  # client connections open now
 RETRYING: Final = 31  # exchanges on a further attempt that is in the retry budget, now
+HANDSHAKE_FULL: Final = 32  # of the TLS listeners of a frontend
+HANDSHAKE_RESUMED: Final = 33
+TLS_1_2: Final = 34  # of both; the others are of TLS 1.3
+HANDSHAKE_PROTOCOL: Final = 35  # failed: no TLS, no common version, cipher or name
+HANDSHAKE_CERTIFICATE: Final = 36  # failed: the client's certificate
+HANDSHAKE_LEFT: Final = 37  # failed: the client has closed the connection
+HANDSHAKE_TIMEOUT: Final = 38
 
 # Histograms behind the counters, by number
 TIME_QUEUE: Final = 0
@@ -50,5 +57,6 @@ NAMES: Final = (
     "connections", "current", "peak", "requests", "bytes_in", "bytes_out", "1xx", "2xx", "3xx", "4xx", "5xx", "other",
     "bad_requests", "denied", "connect_errors", "response_errors", "retries", "redispatches", "client_aborts",
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
-    "idle", "intercepted", "open", "retrying",
+    "idle", "intercepted", "open", "retrying", "handshake_full", "handshake_resumed", "tls_1_2", "handshake_protocol",
+    "handshake_certificate", "handshake_left", "handshake_timeout",
 )  # fmt: skip

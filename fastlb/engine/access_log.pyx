@@ -18,6 +18,7 @@ from fastlb.engine.log_format cimport (
     caps_for,
     format_combined,
     format_httplog,
+    format_httpslog,
     format_init,
     format_json,
     line_bound,
@@ -38,7 +39,7 @@ from fastlb.engine.log_ring cimport (
     ring_written,
 )
 
-FORMATS = ("json", "httplog", "combined")
+FORMATS = ("json", "httplog", "httpslog", "combined")
 
 cdef enum:
     CHUNK = 64 * 1024
@@ -56,7 +57,7 @@ cdef class AccessLog:
     """The access log of one process. `write`, `flush`, `sync`, `close` belong to the engine's thread.
 
     target: "stdout", "stderr", the path of a file, "syslog:udp://HOST[:514]", "syslog:unix:/dev/log", or "off".
-    format: "json", "httplog" or "combined".
+    format: "json", "httplog", "httpslog" or "combined".
     header: whether lines begin with a syslog header; None = as HAProxy's do: towards syslog always
         ("<134>Feb  6 12:14:14 fastlb[14389]: ", RFC 3164), elsewhere for httplog
         ("Feb  6 12:14:14 host fastlb[14389]: "), which is what a syslog daemon makes of them on disk and what halog
@@ -80,13 +81,15 @@ cdef class AccessLog:
             self._format = format_json
         elif format == "httplog":
             self._format = format_httplog
+        elif format == "httpslog":
+            self._format = format_httpslog
         elif format == "combined":
             self._format = format_combined
         else:
             raise ValueError(f"log format {format!r}: expected one of {', '.join(FORMATS)}")
         self._errors = errors
         syslog = target.startswith("syslog:")
-        self._state.header = syslog or (format == "httplog" if header is None else header)
+        self._state.header = syslog or (format in ("httplog", "httpslog") if header is None else header)
         who = _word(tag) + b"[%d]: " % os.getpid()
         if syslog:
             # facility local0, severity info; HAProxy sends no host name either

@@ -104,6 +104,8 @@ cdef void set_client(Exchange e, ClientSide client) noexcept:
     e.client_len = format_address(client.peer(), e.client_text)
     e.client_port = client.peer_port()
     e.https = client.https()
+    if e.https:
+        e.tls = <TlsLayer>client.layer
     make_request_id(e.request_id)
 
 

@@ -10,6 +10,7 @@ from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.server cimport Server, ServerConnection
 from fastlb.engine.step cimport Step
 from fastlb.engine.stream cimport Stream
+from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport Waiter
 from fastlb.http.response_head cimport ResponseHead
@@ -139,6 +140,7 @@ cdef class Exchange(Waiter):
         uint32_t server_conns       # on the server when this one ended
         uint16_t client_port
         bint https
+        TlsLayer tls                # of the client's connection; None = plain
         char client_text[48]
         uint32_t client_len
         char request_id[32]

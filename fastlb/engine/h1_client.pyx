@@ -82,6 +82,8 @@ cdef class H1Client(ClientConnection):
         cdef Exchange e = self.exchange
         if self.state == CLIENT_HEAD:
             if self.start_us == 0 or self.inb == NULL:
+                if self.layer is not None and not self.layer.ready():
+                    self.layer.expired()
                 self.shut(False)        # idle: closed without a word, as every peer does
             else:
                 self.refuse(self.inb.data + self.inb.start, self.inb.end - self.inb.start, 408, b"cR",

@@ -6,7 +6,7 @@ from fastlb.engine.log_text cimport DateCache
 
 cdef enum:
     HEADER_TEXT = 320
-    LINE_FIXED = 1600           # keys, numbers, dates and header of the longest format
+    LINE_FIXED = 1700           # keys, numbers, dates and header of the longest format
     SHORT_FIELDS = 160          # method and protocol, cut by themselves
 
 # Longest escaped text of each field. What is longer is cut (never inside an escape), so that a line fits its target.
@@ -37,6 +37,7 @@ cdef const Caps* caps_for(uint32_t limit) noexcept nogil
 cdef void format_init(FormatState* st) noexcept nogil
 cdef char* put_header(char* p, const LogRecord* r, FormatState* st) noexcept nogil
 cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept nogil
+cdef char* format_httpslog(char* p, const LogRecord* r, FormatState* st) noexcept nogil
 cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept nogil
 cdef char* format_combined(char* p, const LogRecord* r, FormatState* st) noexcept nogil
 cdef char* format_failure(char* p, const LogRecord* r, FormatState* st) noexcept nogil
@@ -52,5 +53,6 @@ cdef inline uint32_t line_bound(const LogRecord* r, const Caps* c) noexcept nogi
         + _room(r.backend_len, c.name) + _room(r.server_len, c.name) + _room(r.line_len, c.bare)
         + _room(r.host_len, c.host) + _room(r.user_agent_len, c.agent) + _room(r.referer_len, c.referer)
         + _room(r.request_id_len, c.request_id) + _room(r.reason_len, c.reason)
-        + _room(r.user_len, c.name)
+        + _room(r.user_len, c.name) + _room(r.tls_sni_len, c.host) + _room(r.tls_client_len, c.referer)
+        + _room(r.tls_version_len, 16) + _room(r.tls_cipher_len, 64)
     )

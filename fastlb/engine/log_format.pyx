@@ -1,4 +1,4 @@
-"""The spelling of access log lines: HAProxy's httplog, JSON, nginx's combined.
+"""The spelling of access log lines: HAProxy's httplog and httpslog, JSON, nginx's combined.
 
 The caller has reserved `line_bound()` bytes. Sources: HAProxy configuration manual 8.2.3 (HTTP log format), nginx
 ngx_http_log_module (combined).
@@ -166,6 +166,29 @@ cdef char* format_httplog(char* p, const LogRecord* r, FormatState* st) noexcept
     return p + 1
 
 
+cdef inline char* _tls_word(char* p, const char* s, uint32_t n, uint32_t cap) noexcept nogil:
+    if n == 0:
+        p[0] = c'-'
+        return p + 1
+    return put_name(p, s, n, cap)
+
+
+cdef char* format_httpslog(char* p, const LogRecord* r, FormatState* st) noexcept nogil:
+    """HAProxy's `option httpslog`: httplog, then %[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/
+    %[ssl_fc_is_resumed] %[ssl_fc_sni]/%sslv/%sslc (configuration manual 8.2.4). What is logged has no handshake error.
+    """
+    cdef const Caps* c = st.caps
+    p = format_httplog(p, r, st)
+    if r.tls_version_len == 0:
+        return fl_lit(p, b" 0/-/-/-/0 -/-/-")
+    p = fl_lit(p, b" 0/0000000000000000/0/0/1 ") if r.tls_resumed else fl_lit(p, b" 0/0000000000000000/0/0/0 ")
+    p = _tls_word(p, r.tls_sni, r.tls_sni_len, c.host)
+    p[0] = c'/'
+    p = _tls_word(p + 1, r.tls_version, r.tls_version_len, 16)
+    p[0] = c'/'
+    return _tls_word(p + 1, r.tls_cipher, r.tls_cipher_len, 64)
+
+
 cdef inline char* _null(char* p) noexcept nogil:
     return fl_lit(p, b"null")
 
@@ -232,6 +255,18 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
     if r.host_len != 0:
         p = fl_lit(p, b",\"sni\":") if r.tcp else fl_lit(p, b",\"host\":")
         p = _json_text(p, r.host, r.host_len, c.host)
+    if r.tls_version_len != 0:
+        p = fl_lit(p, b",\"tls_version\":")
+        p = _json_text(p, r.tls_version, r.tls_version_len, 16)
+        p = fl_lit(p, b",\"tls_cipher\":")
+        p = _json_text(p, r.tls_cipher, r.tls_cipher_len, 64)
+        p = fl_lit(p, b",\"tls_resumed\":true") if r.tls_resumed else fl_lit(p, b",\"tls_resumed\":false")
+        if r.tls_sni_len != 0:
+            p = fl_lit(p, b",\"tls_sni\":")
+            p = _json_text(p, r.tls_sni, r.tls_sni_len, c.host)
+        if r.tls_client_len != 0:
+            p = fl_lit(p, b",\"tls_client\":")
+            p = _json_text(p, r.tls_client, r.tls_client_len, c.referer)
     if not r.tcp:
         p = _json_request(p, r, c)
         p = fl_lit(p, b",\"status\":")

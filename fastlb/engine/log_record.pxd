@@ -55,6 +55,16 @@ ctypedef struct LogRecord:
     uint32_t user_len
     const char* reason          # why it was refused or failed, NULL or empty = it did not
     uint32_t reason_len
+    # of the client's connection, where it is TLS
+    const char* tls_version     # "TLSv1.3"; NULL or empty = not TLS, or no handshake
+    uint32_t tls_version_len
+    const char* tls_cipher
+    uint32_t tls_cipher_len
+    const char* tls_sni         # the server name that the client asked for
+    uint32_t tls_sni_len
+    const char* tls_client      # who its certificate says it is; empty = it showed none
+    uint32_t tls_client_len
+    uint8_t tls_resumed
 
 # A record made from Python values, which it keeps alive. For tests and benchmarks.
 cdef class RecordHolder:

@@ -5,11 +5,11 @@ from libc.string cimport memcpy, memset
 
 TEXTS = (
     "client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "trace_id",
-    "reason", "user",
+    "reason", "user", "tls_version", "tls_cipher", "tls_sni", "tls_client",
 )
 NUMBERS = (
     "start_us", "tr", "tw", "tc", "trr", "ta", "ta_us", "status", "client_port", "retries", "redispatched", "https",
-    "tcp", "datagrams_in", "datagrams_out",
+    "tls_resumed", "tcp", "datagrams_in", "datagrams_out",
     "minor", "bytes_out", "bytes_in", "actconn", "feconn", "beconn", "srv_conn", "srv_queue", "backend_queue",
 )
 
@@ -44,6 +44,7 @@ cdef class RecordHolder:
         r.retries = numbers["retries"]
         r.redispatched = bool(numbers["redispatched"])
         r.https = bool(numbers["https"])
+        r.tls_resumed = bool(numbers["tls_resumed"])
         r.tcp = numbers["tcp"]
         r.datagrams_in = numbers["datagrams_in"]
         r.datagrams_out = numbers["datagrams_out"]
@@ -72,6 +73,10 @@ cdef class RecordHolder:
         self._text(fields, "trace_id", &r.trace_id, &r.trace_id_len)
         self._text(fields, "reason", &r.reason, &r.reason_len)
         self._text(fields, "user", &r.user, &r.user_len)
+        self._text(fields, "tls_version", &r.tls_version, &r.tls_version_len)
+        self._text(fields, "tls_cipher", &r.tls_cipher, &r.tls_cipher_len)
+        self._text(fields, "tls_sni", &r.tls_sni, &r.tls_sni_len)
+        self._text(fields, "tls_client", &r.tls_client, &r.tls_client_len)
 
     cdef int _text(self, dict fields, str name, const char** at, uint32_t* n) except -1:
         cdef bytes raw

@@ -12,6 +12,7 @@ from fastlb.engine.stats cimport (
     COUNT_1XX, COUNT_BAD_REQUESTS, COUNT_BYTES_IN, COUNT_BYTES_OUT, COUNT_CLIENT_ABORTS, COUNT_CONNECT_US,
     COUNT_CURRENT, COUNT_OPEN, COUNT_OTHER, COUNT_QUEUE_US, COUNT_REQUESTS, COUNT_RESPONSE_ERRORS, COUNT_RESPONSE_US,
     COUNT_SERVER_ABORTS, COUNT_TOTAL_US, TIME_CONNECT, TIME_QUEUE, TIME_RESPONSE, TIME_TOTAL, record_time)
+from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.http.put cimport put_number, put_text
 
 cdef extern from *:
@@ -192,6 +193,8 @@ cdef void write_report(Exchange e) noexcept:
         name = e.extras.user
         r.user = name
         r.user_len = <uint32_t>len(name)
+    if e.tls is not None and core.log.enabled:
+        tell_tls(e.tls, &r)
     if core.log.enabled:
         core.log.write(&r)
     if recorded:
@@ -199,6 +202,23 @@ cdef void write_report(Exchange e) noexcept:
     if e.reason != NULL and core.errors is not None:
         # Clients come and go; what a server or the proxy itself did wrong is the operator's business.
         core.errors.log_failure(&r, LEVEL_INFO if e.term[0] in (c'C', c'c', c'P') else LEVEL_WARNING)
+
+
+cdef void tell_tls(TlsLayer t, LogRecord* r) noexcept:
+    cdef bytes identity
+    if not t.ready():
+        return
+    r.tls_version = t.version_text()
+    r.tls_cipher = t.cipher_text()
+    r.tls_sni = t.name_text()
+    r.tls_sni_len = <uint32_t>strlen(r.tls_sni) if r.tls_sni != NULL else 0
+    r.tls_version_len = <uint32_t>strlen(r.tls_version) if r.tls_version != NULL else 0
+    r.tls_cipher_len = <uint32_t>strlen(r.tls_cipher) if r.tls_cipher != NULL else 0
+    r.tls_resumed = t.resumed()
+    if t.server is not None and t.server.asks:
+        identity = t.identity()         # the layer keeps it
+        r.tls_client = identity
+        r.tls_client_len = <uint32_t>len(identity)
 
 
 cdef char* put_word(char* o, const char* key, const char* text, size_t n) noexcept nogil:

@@ -37,6 +37,14 @@ cdef enum:
     COUNT_INTERCEPTED = 29      # answered locally
     COUNT_OPEN = 30             # client connections open now
     COUNT_RETRYING = 31         # exchanges on a further attempt that is in the budget, now
+    # of the TLS listeners of a frontend
+    COUNT_HANDSHAKE_FULL = 32
+    COUNT_HANDSHAKE_RESUMED = 33
+    COUNT_TLS_1_2 = 34          # of both; the others are of TLS 1.3
+    COUNT_HANDSHAKE_PROTOCOL = 35       # failed: no TLS, no common version, cipher or name
+    COUNT_HANDSHAKE_CERTIFICATE = 36    # failed: the client's certificate
+    COUNT_HANDSHAKE_LEFT = 37   # failed: the client has closed the connection
+    COUNT_HANDSHAKE_TIMEOUT = 38
 
 # One more now, and perhaps more than ever.
 cdef inline void count_up(uint64_t* block, int gauge, int peak) noexcept nogil:

@@ -32,6 +32,8 @@ cdef class Layer:
     cdef int transmit(self, Stream s, const char* a, size_t an, const char* b, size_t bn) noexcept
     # Goes on with the handshake of a connection to a server: 1 = done, 0 = more is needed, -1 = it failed.
     cdef int establish(self, Stream s) noexcept
+    # The deadline of the connection has passed before it was ready.
+    cdef void expired(self) noexcept
     # Says goodbye to the peer, as far as that goes without waiting.
     cdef void end(self, Stream s) noexcept
     # Bytes of the application can pass: what the layer itself needs first (a handshake) is done.

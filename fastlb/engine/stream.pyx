@@ -29,6 +29,9 @@ cdef class Layer:
     cdef int establish(self, Stream s) noexcept:
         return -1
 
+    cdef void expired(self) noexcept:
+        pass
+
     cdef void end(self, Stream s) noexcept:
         pass
 

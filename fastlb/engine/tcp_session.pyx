@@ -23,6 +23,7 @@ from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.request_key cimport KEY_NONE, find_key
 from fastlb.engine.server cimport Server, ServerConnection
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
+from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
@@ -76,6 +77,8 @@ cdef class TcpClient(ClientConnection):
     cdef void on_timer(self) noexcept:
         cdef Exchange e = self.exchange
         if self.state == CLIENT_HEAD:
+            if self.layer is not None and not self.layer.ready():
+                self.layer.expired()
             self.refuse(b"cR", b"handshake or ClientHello did not end in time")
         elif self.state == CLIENT_TUNNEL:
             e.term[0] = c'c' if self.tunnel.out == NULL else c's'
@@ -209,6 +212,8 @@ cdef class TcpClient(ClientConnection):
         e.client_len = format_address(self.peer(), e.client_text)
         e.client_port = self.peer_port()
         e.https = self.listener.https
+        if e.https:
+            e.tls = <TlsLayer>self.layer
         self.front.counters[COUNT_CURRENT] += 1
         return e
 

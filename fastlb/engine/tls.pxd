@@ -10,12 +10,14 @@ cdef class Tls(TlsLayer):
     cdef:
         SSL* ssl
         bint said               # our close_notify has gone out
+        bint missing            # the handshake failed for want of a client's certificate
         Chunk* kept             # ciphertext that the caller's buffer had no room for, or whose turn has not come
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing
     cdef int _handshake(self, Stream s) noexcept
     cdef ssize_t _decrypt(self, Stream s, char* buf, size_t n) noexcept
     cdef int _encrypt(self, Stream s, const char* p, size_t n) noexcept
     cdef int _send_out(self, Stream s) noexcept
+    cdef int _why(self, Stream s) noexcept
     cdef bint _keep(self, Core core) noexcept
     cdef bint _fed(self, Core core) noexcept
 

@@ -15,8 +15,10 @@ from fastlb._core.net cimport MSG_DONTWAIT, MSG_PEEK, recv
 from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.libssl cimport (
-    FL_CTRL_HOSTNAME, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509, fl_libssl, fl_wire,
+    FL_CTRL_HOSTNAME, FL_R_NO_CERTIFICATE, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509, fl_libssl, fl_wire,
     libssl, ssl_close, ssl_over, wire_new)
+from fastlb.engine.stats cimport (
+    COUNT_HANDSHAKE_CERTIFICATE, COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL)
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_READABLE)
 from fastlb.engine.tls_context cimport TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING
@@ -78,6 +80,8 @@ cdef class Tls(TlsLayer):
                 else:
                     done = self._handshake(s)
                 if done < 0:
+                    if self.server is not None:
+                        self.server.failed(self._why(s))
                     self.state = TLS_BROKEN
                     s.stream_flags &= ~STREAM_READABLE
                     return IO_ERROR
@@ -111,11 +115,22 @@ cdef class Tls(TlsLayer):
             got = s.receive_raw(core.cbuf, CIPHER_SIZE)
             if got == IO_EOF:
                 # A peer that ends without close_notify: message framing above says whether something is missing.
+                if self.state == TLS_HANDSHAKE and self.server is not None:
+                    self.server.failed(COUNT_HANDSHAKE_LEFT)
                 return IO_EOF
             if got < 0:
                 return got
             w.in_ = core.cbuf
             w.in_left = <size_t>got
+
+    cdef int _why(self, Stream s) noexcept:
+        """What a handshake failed for, for the counters."""
+        if self.state == TLS_START or s.stream_flags & STREAM_EOF:
+            return COUNT_HANDSHAKE_LEFT
+        # A certificate that is asked for, and there is none or none that is good.
+        if api.SSL_get_verify_result(self.ssl) != 0 or self.missing:
+            return COUNT_HANDSHAKE_CERTIFICATE
+        return COUNT_HANDSHAKE_PROTOCOL
 
     cdef bint _keep(self, Core core) noexcept:
         """Puts aside what libssl has not read; false when there is no memory for it."""
@@ -179,6 +194,8 @@ cdef class Tls(TlsLayer):
         if result != 1:
             result = 0 if api.SSL_get_error(self.ssl, result) == FL_SSL_WANT_READ else -1
             if result < 0:
+                # The reason is in the lower 23 bits (ERR_GET_REASON of OpenSSL 3).
+                self.missing = api.ERR_peek_error() & 0x7fffff == FL_R_NO_CERTIFICATE
                 api.ERR_clear_error()
         if w.out_len and self._send_out(s) == SENT_ERROR:
             return -1
@@ -281,6 +298,15 @@ cdef class Tls(TlsLayer):
             api.ERR_clear_error()
         if (<fl_wire*>s.core.wire).out_len:
             self._send_out(s)
+
+    cdef const char* version_text(self) noexcept:
+        return api.SSL_get_version(self.ssl)
+
+    cdef const char* cipher_text(self) noexcept:
+        return api.SSL_CIPHER_get_name(api.SSL_get_current_cipher(self.ssl))
+
+    cdef const char* name_text(self) noexcept:
+        return api.SSL_get_servername(self.ssl, 0)
 
     cdef object version(self):
         return (<bytes>api.SSL_get_version(self.ssl)).decode()

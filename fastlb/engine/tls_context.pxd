@@ -19,6 +19,10 @@ cdef class TlsLayer(Layer):
         uint8_t state           # TlsState
         bint ended              # the peer's close_notify has come
         bytes words             # of its certificate; None until somebody asks
+    # For the log, of an established connection; static texts or the layer's own, NULL = none.
+    cdef const char* version_text(self) noexcept
+    cdef const char* cipher_text(self) noexcept
+    cdef const char* name_text(self) noexcept
     # Facts of an established connection, for people; cold.
     cdef object version(self)
     cdef object cipher(self)
@@ -41,6 +45,7 @@ cdef class TlsServer(EventHandler):
         uint32_t head_ms            # after it; 0 = unlimited
         uint64_t gap_us             # between two handshakes of a worker; 0 = unlimited
         uint64_t next_us
+        uint64_t* counters          # of the frontend
         dict challenged             # name -> ssl.SSLContext for an ACME server's handshakes; empty = none
         object waiting              # deque of streams whose handshake waits
         bint armed                  # a deadline is set, and a reference held for it
@@ -48,6 +53,8 @@ cdef class TlsServer(EventHandler):
     cdef bint admit(self, Stream s, TlsLayer layer) noexcept
     # A handshake is done.
     cdef void done(self, Stream s, TlsLayer layer) noexcept
+    # A handshake has failed: counted by the reason, one of COUNT_HANDSHAKE_* (stats.pxd).
+    cdef void failed(self, int why) noexcept
     cdef int _may(self, Core core) noexcept
     cdef void _wait(self, Core core, int pace) noexcept
     cdef void _pump(self) noexcept

@@ -8,6 +8,7 @@ over waits in order, and is dropped when its client leaves or its deadline passe
 import collections
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.string cimport strcmp
 
 from fastlb.engine.libssl cimport (
     FL_AD_UNRECOGNIZED_NAME, FL_CTRL_GROUPS_LIST, FL_CTRL_SERVERNAME_ARG, FL_CTRL_SERVERNAME_CB,
@@ -15,6 +16,8 @@ from fastlb.engine.libssl cimport (
     FL_SESS_CACHE_NO_INTERNAL, FL_SESS_CACHE_SERVER, FL_TLSEXT_FATAL, FL_TLSEXT_NOACK, FL_TLSEXT_OK, fl_wire, libssl,
     pointer_of, share_tickets)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
+from fastlb.engine.stats cimport (
+    COUNT_HANDSHAKE_FULL, COUNT_HANDSHAKE_RESUMED, COUNT_HANDSHAKE_TIMEOUT, COUNT_TLS_1_2, private_counters)
 from fastlb.engine.stream cimport STREAM_CLOSED, STREAM_READABLE
 
 cdef enum:
@@ -37,6 +40,19 @@ cdef class TlsLayer(Layer):
 
     cdef bint ready(self) noexcept:
         return self.state >= TLS_ESTABLISHED
+
+    cdef const char* version_text(self) noexcept:
+        return NULL
+
+    cdef const char* cipher_text(self) noexcept:
+        return NULL
+
+    cdef const char* name_text(self) noexcept:
+        return NULL
+
+    cdef void expired(self) noexcept:
+        if self.server is not None and TLS_START < self.state < TLS_ESTABLISHED:
+            self.server.failed(COUNT_HANDSHAKE_TIMEOUT)
 
     cdef object version(self):
         return None
@@ -85,6 +101,7 @@ cdef class TlsServer(EventHandler):
         self.head_ms = <uint32_t>min(head * 1000, 0x7fffffff)
         self.gap_us = <uint64_t>(1000000 / rate) if rate > 0 else 0
         self.waiting = collections.deque()
+        self.counters = private_counters()
         cdef const unsigned char* identity = group
         cdef SSL_CTX* pointer
         if libssl() == NULL:
@@ -169,7 +186,14 @@ cdef class TlsServer(EventHandler):
         except Exception:
             return True                 # no memory for the queue
 
+    cdef void failed(self, int why) noexcept:
+        self.counters[why] += 1
+
     cdef void done(self, Stream s, TlsLayer layer) noexcept:
+        cdef const char* version = layer.version_text()
+        self.counters[COUNT_HANDSHAKE_RESUMED if layer.resumed() else COUNT_HANDSHAKE_FULL] += 1
+        if version != NULL and strcmp(version, b"TLSv1.2") == 0:
+            self.counters[COUNT_TLS_1_2] += 1
         if self.handshake_ms:
             if self.head_ms:
                 set_deadline(s.core.reactor, s, s.core.reactor.now_ms + self.head_ms)

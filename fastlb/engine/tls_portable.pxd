@@ -8,6 +8,8 @@ cdef class PortableTls(TlsLayer):
         object session          # the interpreter's C-level TLS object over the two memory buffers
         object incoming         # ciphertext from the peer
         object outgoing         # ciphertext for the peer
+        bytes told_version      # for the log
+        bytes told_cipher
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing
     cdef int _handshake(self, Stream s) noexcept
     cdef int _send_out(self, Stream s) noexcept

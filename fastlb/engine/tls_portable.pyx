@@ -13,6 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.string cimport memcpy
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS
+from fastlb.engine.stats cimport COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_READABLE)
 from fastlb.engine.tls_context cimport TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING
@@ -58,6 +59,8 @@ cdef class PortableTls(TlsLayer):
                 if self.state == TLS_HANDSHAKE:
                     done = self._handshake(s)
                     if done < 0:
+                        if self.server is not None:
+                            self.server.failed(COUNT_HANDSHAKE_PROTOCOL)
                         self.state = TLS_BROKEN
                         s.stream_flags &= ~STREAM_READABLE
                         return IO_ERROR
@@ -86,6 +89,8 @@ cdef class PortableTls(TlsLayer):
                 got = s.receive_raw(core.cbuf, CIPHER_SIZE)
                 if got == IO_EOF:
                     # A peer that ends without close_notify: message framing above says whether something is missing.
+                    if self.state == TLS_HANDSHAKE and self.server is not None:
+                        self.server.failed(COUNT_HANDSHAKE_LEFT)
                     return IO_EOF
                 if got < 0:
                     return got
@@ -134,6 +139,8 @@ cdef class PortableTls(TlsLayer):
                 return -1
             if result == 1:
                 self.state = TLS_ESTABLISHED
+                self.told_version = (self.session.version() or "").encode()
+                self.told_cipher = (self.session.cipher() or ("",))[0].encode()
                 if self.server is not None:
                     self.server.done(s, self)
                 early, self.early = self.early, None
@@ -231,6 +238,12 @@ cdef class PortableTls(TlsLayer):
         if self.incoming.pending:
             s.stream_flags |= STREAM_READABLE
         return 1
+
+    cdef const char* version_text(self) noexcept:
+        return NULL if self.told_version is None else <const char*>self.told_version
+
+    cdef const char* cipher_text(self) noexcept:
+        return NULL if self.told_cipher is None else <const char*>self.told_cipher
 
     cdef object version(self):
         return self.session.version()

@@ -55,7 +55,7 @@ class Log:
     """Access and error log targets."""
 
     access: str = "stdout"  # stdout | stderr | a file | syslog:udp://host:514 | syslog:unix:/dev/log | off
-    format: str = "json"  # json | httplog | combined
+    format: str = "json"  # json | httplog | httpslog | combined
     level: str = "info"  # debug | info | warning | error; of the error log, written to stderr
 
 

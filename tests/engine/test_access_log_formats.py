@@ -18,7 +18,7 @@ from tests.engine.log_samples import HTTPLOG, SAMPLE, local_time, write
 from tests.helpers import need
 
 TEXTS = ("client", "frontend", "backend", "server", "line", "host", "user_agent", "referer", "request_id", "reason",
-         "user")  # fmt: skip
+         "user", "tls_version", "tls_cipher", "tls_sni", "tls_client")  # fmt: skip
 REASONS = {"reason": "connection refused"}
 TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 FEW = settings(TMP, max_examples=20)
@@ -52,6 +52,35 @@ def test_httplog_in_a_file_has_a_syslog_header(path: Path) -> None:
     assert line.startswith(
         b"Feb  6 12:14:14 proxy1 fastlb[%d]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.655] " % os.getpid()
     )
+
+
+TLS = {"https": 1, "tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_128_GCM_SHA256", "tls_sni": "1wt.eu"}
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        # what HAProxy 2.6 wrote with `option httpslog`
+        (TLS, b" 0/0000000000000000/0/0/0 1wt.eu/TLSv1.3/TLS_AES_128_GCM_SHA256"),
+        (TLS | {"tls_resumed": 1, "tls_sni": ""}, b" 0/0000000000000000/0/0/1 -/TLSv1.3/TLS_AES_128_GCM_SHA256"),
+        ({}, b" 0/-/-/-/0 -/-/-"),
+    ],
+)
+def test_httpslog_tells_of_tls(path: Path, change: dict[str, Any], end: bytes) -> None:
+    short = one(path, "httplog", SAMPLE | change, header=False)
+    assert one(path, "httpslog", SAMPLE | change, header=False) == short + end
+
+
+def test_json_tells_of_tls(path: Path) -> None:
+    record = SAMPLE | TLS | {"tls_resumed": 1, "tls_client": 'Hash=1;Subject="CN=a"'}
+    told = json.loads(one(path, "json", record))
+    assert {key: value for key, value in told.items() if key.startswith("tls")} == {
+        "tls_version": "TLSv1.3",
+        "tls_cipher": "TLS_AES_128_GCM_SHA256",
+        "tls_resumed": True,
+        "tls_sni": "1wt.eu",
+        "tls_client": 'Hash=1;Subject="CN=a"',
+    }
 
 
 @pytest.mark.parametrize(
@@ -359,7 +388,7 @@ def test_halog_reads_any_line(tmp_path: Path, batch: list[dict[str, Any]]) -> No
 
 
 def test_wrong_arguments_are_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match="log format 'clf': expected one of json, httplog, combined"):
+    with pytest.raises(ValueError, match="log format 'clf': expected one of json, httplog, httpslog, combined"):
         AccessLog(str(path), "clf")
     for target in ("syslog:tcp://h:1", "syslog:udp://h:0", "syslog:udp://h:x", "syslog:udp://:514", "", "a\0b"):
         with pytest.raises(ValueError, match="log target"):
