@@ -15,8 +15,8 @@ from fastlb._core.net cimport MSG_DONTWAIT, MSG_PEEK, recv
 from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.libssl cimport (
-    FL_CTRL_HOSTNAME, FL_R_NO_CERTIFICATE, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509, fl_libssl, fl_wire,
-    libssl, ssl_close, ssl_over, wire_new)
+    FL_CTRL_HOSTNAME, FL_R_NO_CERTIFICATE, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509,
+    fl_libssl, fl_wire, libssl, ssl_close, ssl_over, wire_new)
 from fastlb.engine.stats cimport (
     COUNT_HANDSHAKE_CERTIFICATE, COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL)
 from fastlb.engine.stream cimport (

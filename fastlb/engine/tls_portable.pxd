@@ -8,6 +8,7 @@ cdef class PortableTls(TlsLayer):
         object session          # the interpreter's C-level TLS object over the two memory buffers
         object incoming         # ciphertext from the peer
         object outgoing         # ciphertext for the peer
+        bint said               # our close_notify has gone out
         bytes told_version      # for the log
         bytes told_cipher
         bytearray early         # plaintext that was to be sent before the handshake ended; None = nothing

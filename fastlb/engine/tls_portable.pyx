@@ -202,9 +202,10 @@ cdef class PortableTls(TlsLayer):
         return s.transmit_raw(PyBytes_AS_STRING(wire), <size_t>PyBytes_GET_SIZE(wire), NULL, 0)
 
     cdef void end(self, Stream s) noexcept:
-        if self.state != TLS_ESTABLISHED:
+        if self.state != TLS_ESTABLISHED or self.said:
             return
-        self.state = TLS_BROKEN
+        # What the peer still sends can be read (half-close).
+        self.said = True
         try:
             try:
                 self.session.shutdown()

@@ -21,7 +21,7 @@ from fastlb.control.tickets import TicketKeys
 from fastlb.control.tls import loaded, tls_listeners, watched
 from fastlb.control.tls_client import loaded_client
 from fastlb.engine.libssl import problem as libssl_problem
-from fastlb.errors import ConfigError
+from fastlb.errors import ConfigError, Problem
 from fastlb.runtime.acme_keeper import AcmeKeeper
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.watch import marks_of, watch
@@ -232,6 +232,10 @@ def with_certificates(spec: Spec, before: Spec, events: Events) -> Spec:
 
     Raises ConfigError when others cannot be used. Blocks on the files.
     """
+    acme, why = spec.tls.acme, libssl_problem()
+    if why and acme is not None and acme.challenge == "tls-alpn-01" and any(t.acme for *_, t in tls_listeners(spec)):
+        reason = f"needs libssl's own calls ({why}); use http-01"
+        raise ConfigError([Problem("tls.acme.challenge", acme.challenge, reason, file=spec.source)])
     known = {(f.name, tls): tls for f, _, _, tls in tls_listeners(before) if tls.pems}
     found: dict[tuple[str, int], Tls] = {}
     for f, index, listen, tls in tls_listeners(spec):

@@ -26,11 +26,11 @@ FLAGS = (
 class Browser:
     """One page. What the page complained about is in `complaints`, what it asked for in `requests`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         program = need("chromium")
         self._folder = folder
         self._process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
+            [program, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -39,6 +39,7 @@ class Browser:
         self._number = 0
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.responses: dict[str, dict[str, Any]] = {}  # by URL, the last one
         try:
             port_file = folder / "profile" / "DevToolsActivePort"
             wait_until(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, 60, "chromium")
@@ -81,6 +82,8 @@ class Browser:
                 self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
+        elif method == "Network.responseReceived":
+            self.responses[parameters["response"]["url"]] = parameters["response"]
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""

@@ -28,6 +28,8 @@ class SecureServer:
         self.reused: list[bool] = []
         self.clients: list[str] = []
         self.bodies: list[int] = []
+        self.protocols: list[str | None] = []
+        context.set_alpn_protocols(["h2", "http/1.1"])
         context.sni_callback = lambda _s, asked, _c: self.names.append(asked)
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -43,6 +45,7 @@ class SecureServer:
     def _serve(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError), self._context.wrap_socket(plain, server_side=True) as s:
             self.reused.append(bool(s.session_reused))
+            self.protocols.append(s.selected_alpn_protocol())
             shown = s.getpeercert()
             self.clients.append(str(shown["subject"][0][0][1]) if shown else "")  # type: ignore[index]
             with s.makefile("rwb") as stream:
@@ -141,6 +144,7 @@ def test_requests_go_over_tls(lb: tuple[Balancer, dict[str, SecureServer]]) -> N
     assert ask(balancer, "/good/") == (200, "good")
     assert ask(balancer, "/named/") == (200, "named")
     assert "app.test" in there["named"].names
+    assert set(there["named"].protocols) == {"http/1.1"}
     body = b"x" * 300_000
     with balancer.dial() as client:
         answer = client.post("/good/up", body).response()
