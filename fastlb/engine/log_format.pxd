@@ -53,6 +53,6 @@ cdef inline uint32_t line_bound(const LogRecord* r, const Caps* c) noexcept nogi
         + _room(r.backend_len, c.name) + _room(r.server_len, c.name) + _room(r.line_len, c.bare)
         + _room(r.host_len, c.host) + _room(r.user_agent_len, c.agent) + _room(r.referer_len, c.referer)
         + _room(r.request_id_len, c.request_id) + _room(r.reason_len, c.reason)
-        + _room(r.user_len, c.name) + _room(r.tls_sni_len, c.host) + _room(r.tls_client_len, c.referer)
+        + _room(r.user_len, c.name) + _room(r.tls_sni_len, c.host) + _room(r.tls_client_len, c.reason)
         + _room(r.tls_version_len, 16) + _room(r.tls_cipher_len, 64)
     )

@@ -266,7 +266,7 @@ cdef char* format_json(char* p, const LogRecord* r, FormatState* st) noexcept no
             p = _json_text(p, r.tls_sni, r.tls_sni_len, c.host)
         if r.tls_client_len != 0:
             p = fl_lit(p, b",\"tls_client\":")
-            p = _json_text(p, r.tls_client, r.tls_client_len, c.referer)
+            p = _json_text(p, r.tls_client, r.tls_client_len, c.reason)
     if not r.tcp:
         p = _json_request(p, r, c)
         p = fl_lit(p, b",\"status\":")
