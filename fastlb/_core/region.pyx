@@ -41,7 +41,7 @@ FULL_RAMP = 65536
 STARTING = WORKER_STARTING
 READY = WORKER_READY
 DRAINING = WORKER_DRAINING
-GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if GAUGES >> i & 1)
+GAUGE_COUNTERS = tuple(i for i in range(COUNTERS) if <uint64_t>GAUGES >> i & 1)
 LIMITS = {"frontends": MAX_FRONTENDS, "groups": MAX_GROUPS, "servers": MAX_SERVERS, "slots": MAX_SLOTS,
           "stick_buckets": STICK_BUCKETS}
 
@@ -442,7 +442,7 @@ cdef class Region:
     cdef void _zero_gauges(self, uint64_t* counters) noexcept:
         cdef int c
         for c in range(COUNTERS):
-            if GAUGES >> c & 1:
+            if <uint64_t>GAUGES >> c & 1:
                 fl_store64(&counters[c], 0)
 
     cdef void _wipe(self, size_t block) noexcept:
