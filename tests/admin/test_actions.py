@@ -48,7 +48,8 @@ class Noted:
 NEW = {"address": "10.9.9.9:80", "weight": 5, "backup": True, "state": "drain", "reason": "more\nroom"}
 ADDED = ("app", Address("10.9.9.9", 80))
 ADDED_OPTIONS = {
-    "name": "", "weight": 5, "backup": True, "max_connections": 0, "state": ServerState.DRAIN, "reason": "more room",
+    "name": "", "weight": 5, "backup": True, "tier": 0, "max_connections": 0, "state": ServerState.DRAIN,
+    "reason": "more room",
 }  # fmt: skip
 
 
