@@ -12,8 +12,8 @@ import pytest
 from tests.source_tree import Import, all_imports, cython_imports, python_imports
 
 EVERYTHING = {
-    "_core", "spec", "errors", "balance", "http", "engine", "control", "health", "discovery", "autoscale", "dns",
-    "runtime", "admin", "config", "client", "embed", "cli", "testing", "bench", "acme",
+    "_core", "spec", "errors", "balance", "http", "engine", "auth", "control", "health", "discovery", "autoscale",
+    "dns", "runtime", "admin", "config", "client", "embed", "cli", "testing", "bench", "acme",
 }  # fmt: skip
 
 # Parts of the package (directory or module below fastlb) and what each may import beside itself.
@@ -26,7 +26,8 @@ TABLE: dict[str, set[str]] = {
     "balance": {"_core"},
     "http": {"_core"},
     "engine": {"_core", "balance", "http"},
-    "control": {"spec", "balance", "engine", "http"},  # http: the builder compiles header rules into its plans
+    "auth": {"spec"},
+    "control": {"spec", "balance", "engine", "http", "auth"},  # http: the builder compiles header rules into its plans
     "health": {"spec", "control"},
     "discovery": {"spec", "control"},
     "autoscale": {"spec", "control"},
@@ -34,7 +35,7 @@ TABLE: dict[str, set[str]] = {
     "acme": {"spec", "control"},
     "runtime": {"spec", "control", "engine", "health", "discovery", "autoscale", "dns", "acme"},
     "admin": {"spec", "control", "runtime"},
-    "config": {"spec"},
+    "config": {"spec", "auth"},  # auth: whether password files and keys can be used
     "client": {"balance", "spec", "health", "discovery"},
     # The engine inside an application's own loop: what the command line does, without it.
     "embed": {"spec", "errors", "config", "control", "runtime"},

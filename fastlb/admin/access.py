@@ -24,7 +24,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 READING = ("/v1/explain",)  # a POST there changes nothing
 # Who the clients are and what they sent, and header values of the file: credentials perhaps. For those who may change
 # things.
-PRIVATE = ("/v1/config", "/v1/connections", "/v1/errors", "/v1/logs", "/v1/tables")
+PRIVATE = ("/v1/config", "/v1/connections", "/v1/errors", "/v1/logs", "/v1/mirrors", "/v1/tables")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

@@ -8,6 +8,7 @@ from fastlb import __version__
 from fastlb.admin import (
     problems,
     routes_actions,
+    routes_auth,
     routes_config,
     routes_events,
     routes_explain,
@@ -25,6 +26,7 @@ ROUTERS = (
     routes_actions.router,
     routes_config.router,
     routes_explain.router,
+    routes_auth.router,
     routes_logs.router,
     routes_tables.router,
     routes_tls.router,

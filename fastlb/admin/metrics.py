@@ -9,13 +9,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastlb import __version__
 from fastlb.admin import metrics_haproxy as haproxy
 from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
 from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
 from fastlb.admin.metrics_haproxy import codes, counter, one_of
+from fastlb.admin.metrics_traffic import TRAFFIC, auth_rows, has_traffic, mirror_rows
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
 from fastlb.control import counters as c
@@ -220,10 +221,13 @@ class Exporter:
         self._chosen = chosen
         self._frontends: list[FrontendRow] = []
         self._backends: list[BackendRow] = []
+        self._traffic: dict[int, Any] = {}
 
     async def read(self) -> None:
         self._frontends = self._board.frontends()
         self._backends = await self._board.backends()
+        if has_traffic(self._board.running.service.spec):  # else there is nothing to ask workers for
+            self._traffic = await self._board.running.team.ask("traffic")
 
     def lines(self, openmetrics: bool) -> Iterator[str]:
         """The whole answer in pieces."""
@@ -247,6 +251,9 @@ class Exporter:
             yield from written([CERTIFICATES], _certificates(keeper.served()))
             if keeper.acme.orders:
                 yield from written(ACME, [(f'name="{escaped(one.names[0])}"', one) for one in keeper.acme.orders])
+            if self._traffic:
+                yield from written(TRAFFIC[:1], auth_rows(self._traffic))
+                yield from written(TRAFFIC[1:], mirror_rows(self._traffic))
             frontends = _labelled(self._frontends)
             yield from written([*frontend_families(region, past), *haproxy.frontend_families()], frontends)
         if chosen.scope("backend"):

@@ -84,5 +84,7 @@ class ExplanationView(TypedDict):
     rules: list[RuleView]
     sent: Annotated[str, Field(description="The head as the server gets it.")]
     answer: Annotated[str, Field(description="The head of a redirect or fixed response.")]
+    auth: Annotated[str, Field(description="Table of [auth] that is asked, and how; empty = nobody is.")]
+    mirror: Annotated[str, Field(description="Backend that gets a copy.")]
     rate_limits: Annotated[int, Field(description="Rules that count it.")]
     balance: BalanceView | None

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from . import tables
+from . import tables, tables_traffic
 from .client import server_path
 from .names import BACKEND_NAME, SECONDS, SERVER_NAME
 from .output import print_lines, safe
@@ -66,6 +66,8 @@ _shows("backends", "/v1/backends", tables.backends, "The groups of servers.")
 _shows("routes", "/v1/routes", tables.routes, "What requests are matched with, in order.")
 _shows("workers", "/v1/workers", tables.workers, "The processes that carry the traffic.")
 _shows("errors", "/v1/errors", tables.errors, "The last malformed message of each frontend and backend.")
+_shows("auth", "/v1/auth", tables_traffic.auth, "What each table of [auth] decided.")
+_shows("mirrors", "/v1/mirrors", tables_traffic.mirrors, "Where the answers of mirrors differ from the real ones.")
 _shows("certificates", "/v1/certificates", tables.certificates, "The certificates in use, and until when they last.")
 _shows("changes", "/v1/changes", tables.changes, "What was changed at run time and is in force.")
 _shows("config", "/v1/config", tables.config, "The configuration that runs, with every default.")
@@ -165,6 +167,13 @@ def logs(ask: Ask, number: int, *, follow: bool) -> None:
 def errors(ask: Ask) -> None:
     """The last malformed message of each frontend and backend. Needs the socket or the token."""
     ask.show(ask.get("/v1/errors"), tables.errors)
+
+
+@ctl.command()
+@place_options
+def mirrors(ask: Ask) -> None:
+    """Where the answers of mirrors differ from the real ones. Needs the socket or the token."""
+    ask.show(ask.get("/v1/mirrors"), tables_traffic.mirrors)
 
 
 # ---- servers

@@ -51,6 +51,10 @@ def explained(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_label('')}not {safe(passed['route'])}: {safe('; '.join(passed['why']))}"
     if told["passed_more"]:
         yield f"{_label('')}nor {told['passed_more']} more before it"
+    if told["auth"]:
+        yield f"{_label('auth')}{safe(told['auth'])}; whether it would let this one through is not looked at"
+    if told["mirror"]:
+        yield f"{_label('mirror')}a copy goes to {safe(told['mirror'])}"
     if told["rate_limits"]:
         yield f"{_label('rate limits')}{told['rate_limits']} count it; whether one is used up is not looked at"
     for number, rule in enumerate(told["rules"]):

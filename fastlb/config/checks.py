@@ -13,6 +13,7 @@ from fastlb.spec import Address
 
 from .certificates import certificates
 from .checks_affinity import affinity_checks
+from .checks_auth import auth_checks
 from .checks_resilience import circuit_breaker, overload, overload_rings
 from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
@@ -44,6 +45,7 @@ def check(structure: Structure) -> list[Finding]:
     checker = _Checker(structure)
     found = [
         *checker.frontends(),
+        *auth_checks(structure.model, checker.wrote, checker.reference, _names(structure.raw, "auth")),
         *checker.backends(),
         *checker.listeners(),
         *certificates(structure.model, checker.wrote),
@@ -92,7 +94,7 @@ class _Checker:
             path: Path = ("frontends", name)
             if not frontend.listen and not self.wrote(path, "listen"):
                 yield self._needed((*path, "listen"), "a frontend has at least one address to listen on")
-            yield from self._reference((*path, "backend"), frontend.backend, frontend.mode)
+            yield from self.reference((*path, "backend"), frontend.backend, frontend.mode)
             yield from _rule_checks(path, frontend.request_headers, frontend.response_headers)
             yield from udp_frontend(path, frontend, self.wrote)
             for index, route in enumerate(frontend.routes):
@@ -107,7 +109,7 @@ class _Checker:
                     path, "has neither backend nor routes: every request gets 404", warning=True, missing=True
                 )
 
-    def _reference(self, path: Path, name: str, mode: str) -> Iterator[Finding]:
+    def reference(self, path: Path, name: str, mode: str) -> Iterator[Finding]:
         if not name:
             return
         if name in self._config.backends:
@@ -124,9 +126,9 @@ class _Checker:
                 yield Finding(path, f"there is no backend of this name; add [backends.{dotted((name,))}]")
 
     def _route(self, path: Path, route: RouteTable, frontend: FrontendTable) -> Iterator[Finding]:
-        yield from self._reference((*path, "backend"), route.backend, frontend.mode)
+        yield from self.reference((*path, "backend"), route.backend, frontend.mode)
         for name in route.split.weights if route.split else ():
-            yield from self._reference((*path, "split", "weights", name), name, frontend.mode)
+            yield from self.reference((*path, "split", "weights", name), name, frontend.mode)
         actions = [action for action in _ACTIONS if self.wrote(path, action)]
         if not actions:
             yield Finding(path, f"a route needs an action: {listed(_ACTIONS)}", missing=True)
@@ -379,8 +381,19 @@ def _response_checks(path: Path, route: RouteTable) -> Iterator[Finding]:
     yield from _repeated((*path, "headers"), respond.headers)
 
 
+def _names(raw: object, table: str) -> list[str]:
+    """Names of the tables in a table, right or wrong."""
+    _, found = value_at(raw, (table,))
+    return [str(name) for name in found] if isinstance(found, dict) else []
+
+
 def _references(raw: object) -> Iterator[str]:
-    """Names of backends in frontends and routes as they were written, right or wrong."""
+    """Names of backends in frontends, routes and services as they were written, right or wrong."""
+    _, services = value_at(raw, ("auth",))
+    for name in services if isinstance(services, dict) else ():
+        there, named = value_at(raw, ("auth", name, "forward", "backend"))
+        if there and isinstance(named, str):
+            yield named
     _, frontends = value_at(raw, ("frontends",))
     for frontend in frontends.values() if isinstance(frontends, dict) else ():
         if isinstance(frontend, dict):
@@ -388,6 +401,11 @@ def _references(raw: object) -> Iterator[str]:
             for table in (frontend, *(routes if isinstance(routes, list) else ())):
                 if isinstance(table, dict) and isinstance(table.get("backend"), str):
                     yield table["backend"]
+                mirror = table.get("mirror") if isinstance(table, dict) else None
+                if isinstance(mirror, dict):
+                    mirror = mirror.get("backend")
+                if isinstance(mirror, str):
+                    yield mirror
                 split = table.get("split") if isinstance(table, dict) else None
                 if isinstance(split, dict):
                     weights = split.get("weights")

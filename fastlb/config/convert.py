@@ -8,6 +8,7 @@ from typing import Any
 
 from fastlb import spec
 
+from .convert_auth import auth, mirror
 from .convert_traffic import access, faults, main_backend, split
 from .cpus import usable_cpus
 from .model import Config
@@ -29,6 +30,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
     return spec.Spec(
         frontends=tuple(_frontend(config, name, table) for name, table in config.frontends.items()),
         backends=tuple(_backend(config, name, table) for name, table in config.backends.items()),
+        auth=auth(config.auth),
         global_=spec.Global(
             workers=worker_count(config.global_.workers),
             max_connections=config.global_.max_connections,
@@ -112,6 +114,8 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         hsts=spec.Hsts(**table.hsts.model_dump()) if table.hsts else None,
         rate_limits=_rates(table.rate_limits),
         access=access(table.access),
+        auth=table.auth,
+        mirror=mirror(table.mirror),
         faults=faults(table.faults),
         abort_on_close=table.abort_on_close,
         max_connections=table.max_connections,
@@ -184,6 +188,8 @@ def _route(table: RouteTable) -> spec.Route:
         alpn=tuple(table.alpn),
         rate_limits=_rates(table.rate_limits),
         access=access(table.access),
+        auth=table.auth,
+        mirror=mirror(table.mirror),
         faults=faults(table.faults),
         backend=main_backend(table.split) if table.split else table.backend,
         split=split(table.split),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
+from .models_auth import AuthTable
 from .models_backends import BackendTable
 from .models_frontends import FrontendTable
 from .models_global import AdminTable, GlobalTable, LimitsTable, LogTable, TimeoutsTable, TracingTable
@@ -25,5 +26,6 @@ class Config(Table):
     resolver: ResolverTable = option(ResolverTable, "How names of servers are looked up, at the start and again.")
     timeouts: TimeoutsTable = option(TimeoutsTable, "How long to wait; a frontend or backend can override any of them.")
     limits: LimitsTable = option(LimitsTable, "How large a request may be; a frontend can override any of them.")
+    auth: dict[Name, AuthTable] = option(dict, "Ways of telling who requests are from, by name; routes name one.")
     frontends: dict[Name, FrontendTable] = option(dict, "What listens, by name.")
     backends: dict[Name, BackendTable] = option(dict, "Groups of servers, by name.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict
 
+from .models_auth import Mirror
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
@@ -74,6 +75,8 @@ class RouteTable(Table):
     split: Split | None = option(None, "Action: several backends share the requests by weight.")
     rate_limits: RateLimits = option(list, "Limits beside the frontend's, for the requests of this route alone.")
     access: Access | None = option(None, "Networks that may send requests; beside the frontend's.")
+    auth: str = option("", "Who may: the name of a table of [auth], in place of the frontend's; none = anybody.")
+    mirror: Mirror | None = option(None, "Copies for a second backend, in place of the frontend's.")
     faults: Faults = option(list, "Faults made on purpose.")
     rewrite: RewriteTable | None = option(None, "Change of the path before the request goes to the backend.")
     request_headers: HeaderRulesTable = option(HeaderRulesTable, "Changes of the request's head.")
@@ -108,6 +111,8 @@ class FrontendTable(Table):
     hsts: Hsts = option(None, "Tell browsers to come by https only; true, a duration or a table.", shown=False)
     rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
     access: Access | None = option(None, "Networks that may send requests; a list is the allowed ones.")
+    auth: str = option("", "Who may: the name of a table of [auth].")
+    mirror: Mirror | None = option(None, "Copies of requests for a second backend.")
     faults: Faults = option(list, "Faults made on purpose, to see how clients take them.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
     max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")

@@ -5,7 +5,7 @@ from fastlb.balance.base cimport tier_of
 from fastlb.balance.trial cimport Trial
 
 from fastlb.balance.trial import FULL, NONE
-from fastlb.control.builder import balance_options, hash_key
+from fastlb.control.balance_keys import balance_options, hash_key
 from fastlb.engine.request_key import key_of_head
 
 __all__ = ["FULL", "NONE", "BalanceCopy"]

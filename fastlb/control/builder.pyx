@@ -35,8 +35,6 @@ from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.rate_limit cimport RateLimits, RateRule
 from fastlb.engine.report cimport ExchangeReporter
-from fastlb.engine.request_key cimport (
-    KEY_COOKIE, KEY_HEADER, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, KEY_URI)
 from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
 from fastlb.engine.rules cimport Redirect, Respond
@@ -52,9 +50,11 @@ from fastlb.engine.upstream cimport Action, Backend, Frontend
 from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORMAL
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
+from fastlb.control.balance_keys import balance_options, hash_key
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
+from fastlb.control.auth_rules import auth_of, auth_rules
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
-from fastlb.control.steps import make_steps
+from fastlb.control.step_book import StepBook
 from fastlb.control.stick_tables import make_affinity
 from fastlb.engine.connections import client_list
 
@@ -64,12 +64,6 @@ cdef enum:
 
 PRIORITIES = {"high": PRIORITY_HIGH, "normal": PRIORITY_NORMAL, "low": PRIORITY_LOW}
 CLOSE_LOG = 0.2                 # seconds that a log target which a reload replaced may take to the end
-
-_KEY_KINDS = {
-    "": KEY_NONE, "ip": KEY_IP, "path": KEY_PATH, "uri": KEY_URI, "header": KEY_HEADER, "cookie": KEY_COOKIE,
-    "query": KEY_QUERY,
-}
-
 
 _TLVS = {
     "unique_id": PROXY_UNIQUE_ID, "authority": PROXY_AUTHORITY, "alpn": PROXY_ALPN, "ssl": PROXY_SSL,
@@ -96,6 +90,7 @@ cdef class Engine:
         dict contexts           # (frontend name, listen index) -> (what it was made from, TlsServer)
         object challenges       # Challenges that ACME servers look for now
         dict specs              # frontend name -> (Frontend, Spec) in force
+        object steps            # StepBook of the snapshot in force
         object ticket_keys      # of TLS sessions
         dict proxies            # (frontend name, listen index) -> Networks that begin with a PROXY header
         dict servers            # (backend, address) -> (settings, Server)
@@ -145,7 +140,8 @@ cdef class Engine:
         for b in spec.backends:
             if b.overload is not None and b.overload.backend:
                 (<Backend>backends[b.name]).fallback = backends[b.overload.backend]
-        frontends = {f.name: self._frontend(f, spec, backends, assignment) for f in spec.frontends}
+        steps = StepBook(self.core, spec, backends, self.steps)
+        frontends = {f.name: self._frontend(f, spec, backends, assignment, steps) for f in spec.frontends}
         contexts = {}
         for f, index, _, tls in tls_listeners(spec):
             contexts[f.name, index] = made = listener_tls(f, tls, spec, self.contexts.get((f.name, index)))
@@ -158,6 +154,9 @@ cdef class Engine:
         captured = self._captured(frontends, backends)
         # From here on nothing fails.
         self.captured = captured
+        if self.steps is not None:
+            self.steps.close()
+        self.steps = steps
         if access is not self.core.log:
             # What the old target will not take at once is lost, as it would be if it stalled.
             for old in (self.core.log, self.core.errors):
@@ -323,17 +322,16 @@ cdef class Engine:
         server.pool_max_requests = pool.max_requests
         return server
 
-    def _frontend(self, f, spec, dict backends, assignment):
+    def _frontend(self, f, spec, dict backends, assignment, steps):
         cdef Frontend front
         if f.mode == "udp":
             front = udp_frontend(spec, f, backends.get(f.backend))
             front.counters = self.region.frontend_counters(self.worker, assignment.frontends[f.name])
             return front
-        actions = [self._action(f, r, spec, backends) for r in f.routes]
-        actions.append(self._action(f, None, spec, backends))
+        actions = [self._action(f, r, spec, backends, steps) for r in (*f.routes, None)]
         if f.hsts is not None and any(listen.tls for listen in f.listen):
             for action, route in zip(actions, (*f.routes, None)):
-                (<Action>action).secure = self._action(with_hsts(f), route, spec, backends)
+                (<Action>action).secure = self._action(with_hsts(f), route, spec, backends, steps)
         for number, action in enumerate(actions, 1):
             if (<Action>action).secure is not None:
                 (<Action>action).secure.route = route_name(f, number - 1).encode()
@@ -364,7 +362,7 @@ cdef class Engine:
             front.trust = Networks(f.forwarded.trust)
         return front
 
-    def _action(self, f, route, spec, dict backends, *, bint variant=False):
+    def _action(self, f, route, spec, dict backends, steps, *, bint variant=False):
         """`variant`: one side of a split, whose route has been through everything that comes before."""
         cdef Action action = Action()
         name = f.backend if route is None else route.backend
@@ -387,18 +385,20 @@ cdef class Engine:
                 for where, i, r in rates
             ], self.region, worker=self.worker)
         if not variant:
-            action.steps = make_steps(f, route)
+            action.steps = steps.steps(f, route)
         if route is not None and route.split is not None and not variant:
             sides = []
             for one, weight in route.split.weights:
-                side = self._action(f, dataclasses.replace(route, backend=one), spec, backends, variant=True)
+                side = self._action(f, dataclasses.replace(route, backend=one), spec, backends, steps,
+                                    variant=True)
                 (<Action>side).route = route_name(f, f.routes.index(route)).encode()
                 sides.append((side, weight))
             action.split = Split(sides, route.split.key, where)
         if name:
             action.backend = backends[name]
             action.priority = PRIORITIES[route.priority] if route is not None else PRIORITY_NORMAL
-            action.request_plan = RequestPlan(chain, forwarded_of(f), None if route is None else route.rewrite)
+            action.request_plan = RequestPlan([auth_rules(auth_of(spec, f, route)), *chain], forwarded_of(f),
+                                              None if route is None else route.rewrite)
             action.response_plan = ResponsePlan(answers)
         return action
 
@@ -518,6 +518,8 @@ cdef class Engine:
             (<ListenerBase>listener).stop()
         self.listeners = {}
         clients_drain(self.core, True)
+        if self.steps is not None:
+            self.steps.stop()
         if self.udp is not None:
             udp_leave(self.udp, 0)
             self.reactor.remove(self.udp)
@@ -570,6 +572,10 @@ cdef class Engine:
         ]
         return sorted(found, key=lambda report: report["at"], reverse=True)
 
+    def traffic(self):
+        """What was counted of authentication and mirrors: see StepBook.report."""
+        return self.steps.report() if self.steps is not None else {"auth": [], "mirrors": []}
+
     def status(self):
         """What the worker holds, by backend and server, for people and tests."""
         cdef Server server
@@ -581,20 +587,3 @@ cdef class Engine:
                 for (backend, address), (_, server) in self.servers.items()
             },
         }
-
-
-def hash_key(balance):
-    """What a hash algorithm hashes: a kind of find_key, and the name of the header, cookie or parameter."""
-    kind, _, name = balance.key.partition(":")
-    if balance.algorithm == "ip_hash":
-        kind = "ip"
-    return _KEY_KINDS[kind], (name.lower() if kind == "header" else name).encode()
-
-
-def balance_options(balance):
-    """Options of the algorithm as `make_selector` knows them."""
-    options = {"panic_threshold": balance.panic_threshold, "overprovisioning": balance.overprovisioning}
-    if balance.algorithm == "consistent_hash":
-        options["method"] = balance.method
-        options["bound"] = balance.bound
-    return options

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from fastlb.control.auth_rules import auth_of, auth_rules, describe, mirror_of
 from fastlb.control.explain_servers import Balance, explain_servers
 from fastlb.control.question import Question, QuestionError, find_frontend
 from fastlb.control.region import DRAIN, MAINT, UP, Region
@@ -63,6 +64,8 @@ class Explanation:
     rules: list[Rule] = field(default_factory=list)
     sent: str = ""  # the head as the server gets it
     answer: str = ""  # the head of a redirect or fixed response
+    auth: str = ""  # who is asked about the request; '' = nobody
+    mirror: str = ""  # backend that gets a copy of it
     rate_limits: int = 0  # rules that count the request; whether one of them is used up is not said
     balance: Balance | None = None
 
@@ -164,10 +167,18 @@ def _routed(
     route = None if index is None else frontend.routes[index]
     told.route = route_name(frontend, len(frontend.routes) if index is None else index)
     told.rate_limits = len(frontend.rate_limits) + (len(route.rate_limits) if route else 0)
+    auth = auth_of(spec, frontend, route)
+    told.auth = describe(auth) if auth is not None else ""
     name = route.backend if route else frontend.backend
+    copy = mirror_of(frontend, route)
+    told.mirror = copy.backend if copy is not None and name else ""
     backend = next((b for b in spec.backends if b.name == name), None)
     told.rules = _rules(frontend, route, backend, told.route)
     changes, answers = header_rules(frontend, route, backend)
+    if auth is not None and backend is not None:
+        own = auth_rules(auth)
+        changes = [own, *changes]
+        told.rules[:0] = [Rule(f"auth {auth.name}", "request", text) for text in _changes(own)]
     if backend is not None:
         plan = RequestPlan(changes, forwarded_of(frontend), route.rewrite if route else None)
         https = listen.tls is not None

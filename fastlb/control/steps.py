@@ -10,17 +10,24 @@ from fastlb.engine.step import Step
 from fastlb.spec import Frontend, Route
 
 
-def make_steps(frontend: Frontend, route: Route | None) -> list[Step] | None:
-    """The steps of a route's requests, in their order: networks, faults; the frontend's before the route's own."""
-    return list(_steps(frontend, route)) or None
+def make_steps(
+    frontend: Frontend, route: Route | None, ask: Step | None = None, copy: Step | None = None
+) -> list[Step] | None:
+    """The steps of a route's requests, in their order: networks, who it is, faults, a copy; the frontend's before the
+    route's own."""
+    return list(_steps(frontend, route, ask, copy)) or None
 
 
-def _steps(frontend: Frontend, route: Route | None) -> Iterator[Step]:
+def _steps(frontend: Frontend, route: Route | None, ask: Step | None, copy: Step | None) -> Iterator[Step]:
     owners: list[Frontend | Route] = [frontend] if route is None else [frontend, route]
     for owner in owners:
         if owner.access is not None:
             rules = owner.access
             yield NetworkStep(rules.allow, rules.deny, rules.action, rules.tarpit, rules.tarpit_max)
+    if ask is not None:
+        yield ask
     for owner in owners:
         for fault in owner.faults:
             yield FaultStep(fault.percent, fault.delay, fault.abort, fault.header)
+    if copy is not None:
+        yield copy

@@ -27,6 +27,8 @@ cdef class Extras:
     cdef bint add_response(self, const char* name, size_t name_len, const char* value, size_t value_len) noexcept
     # Adds lines that were made by line_of.
     cdef bint add_lines(self, const char* p, size_t n) noexcept
+    # Adds the lines of another one to its own.
+    cdef bint merge(self, Extras other) noexcept
 
 # What an exchange has for a server's answer: tells the observer of the head `h` at `buf` and the body bytes that came
 # with it, and adds the lines to the head for the client, out[0:n]; its new length or -1. `dechunk` when the chunked

@@ -58,6 +58,19 @@ cdef Chunk* more_room(Chunk* c, size_t n) noexcept:
     return chunk_grow(c, <size_t>c.end + n)
 
 
+cdef bint append(Chunk** to, const char* p, size_t n) noexcept:
+    cdef Chunk* c
+    if n == 0:
+        return True
+    c = more_room(to[0], n)
+    if c == NULL:
+        return False
+    memcpy(c.data + c.end, p, n)
+    c.end += <uint32_t>n
+    to[0] = c
+    return True
+
+
 cdef bint add_line(Chunk** to, const char* name, size_t name_len, const char* value, size_t value_len) noexcept:
     cdef Chunk* c
     cdef char* o
@@ -93,16 +106,12 @@ cdef class Extras:
         return add_line(&self.response, name, name_len, value, value_len)
 
     cdef bint add_lines(self, const char* p, size_t n) noexcept:
-        cdef Chunk* c
-        if n == 0:
-            return True
-        c = more_room(self.request, n)
-        if c == NULL:
+        return append(&self.request, p, n)
+
+    cdef bint merge(self, Extras other) noexcept:
+        if other.request != NULL and not append(&self.request, other.request.data, other.request.end):
             return False
-        memcpy(c.data + c.end, p, n)
-        c.end += <uint32_t>n
-        self.request = c
-        return True
+        return other.response == NULL or append(&self.response, other.response.data, other.response.end)
 
 
 cdef ssize_t dress_head(const Chunk* lines, char* h, size_t n, size_t cap) noexcept:

@@ -62,6 +62,9 @@ class Engine(Protocol):
     def errors(self) -> list[dict[str, Any]]:
         """The last malformed request of each frontend and response of each backend, newest first."""
 
+    def traffic(self) -> dict[str, list[dict[str, Any]]]:
+        """What was counted of authentication and mirrors."""
+
     def recent_log(self) -> bytes | None:
         """The last lines of the access log, oldest first; None when it is off."""
 

@@ -151,6 +151,7 @@ class EngineHost:
         """What somebody wants to know of the engine.
 
         connections: of clients, at most CONNECTIONS, and how many there are. errors: the last malformed messages.
+        traffic: counts of authentication and mirrors.
         recent: the last lines of the access log, None when it is off. watch: the same, and lines from now on go to
         `on_lines(lines, lost)` until unwatch. None too where the engine cannot tell: asking must not end who works.
         """
@@ -166,6 +167,8 @@ class EngineHost:
                 return self.engine.connections(CONNECTIONS)
             case "errors":
                 return self.engine.errors()
+            case "traffic":
+                return self.engine.traffic()
             case "recent":
                 return self.engine.recent_log()
             case "watch":

@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from fastlb.spec.addresses import Address as Address
 from fastlb.spec.addresses import Mode as Mode
 from fastlb.spec.addresses import ServerState as ServerState
+from fastlb.spec.auth import Auth as Auth
+from fastlb.spec.auth import BasicAuth as BasicAuth
+from fastlb.spec.auth import ForwardAuth as ForwardAuth
+from fastlb.spec.auth import Jwt as Jwt
+from fastlb.spec.auth import Mirror as Mirror
 from fastlb.spec.backends import Backend as Backend
 from fastlb.spec.backends import Balance as Balance
 from fastlb.spec.backends import Pool as Pool
@@ -113,6 +118,7 @@ class Spec:
 
     frontends: tuple[Frontend, ...]
     backends: tuple[Backend, ...]
+    auth: tuple[Auth, ...] = ()
     global_: Global = field(default_factory=Global)
     log: Log = field(default_factory=Log)
     tls: TlsSettings = field(default_factory=TlsSettings)

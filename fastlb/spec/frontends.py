@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastlb.spec.addresses import Address, Mode
+from fastlb.spec.auth import Mirror
 from fastlb.spec.requests import Forwarded, HeaderRules, PathRewrite, Redirect, Respond
 from fastlb.spec.tls import Hsts, Tls
 from fastlb.spec.traffic import Access, Fault, RateLimit, Split
@@ -72,6 +73,8 @@ class Route:
     alpn: tuple[str, ...] = ()  # mode tcp: protocols, one of which the ClientHello offers
     rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
     access: Access | None = None  # beside the frontend's
+    auth: str = ""  # of Spec.auth; '' = the frontend's, 'none' = nobody is asked
+    mirror: Mirror | None = None  # in place of the frontend's
     faults: tuple[Fault, ...] = ()
     priority: str = "normal"  # high | normal | low: who waits, and who is shed, when there is too much
     # exactly one action
@@ -98,6 +101,8 @@ class Frontend:
     hsts: Hsts | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     access: Access | None = None
+    auth: str = ""  # of Spec.auth; '' = nobody is asked
+    mirror: Mirror | None = None
     faults: tuple[Fault, ...] = ()
     abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
     max_connections: int = 0  # a process; 0 = unlimited

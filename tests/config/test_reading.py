@@ -186,6 +186,7 @@ group = "9" }
         timeouts = { connect = "1s", header = "2s", client = "3s", server = "4s", idle = "5s", tunnel = "6s", \
 half_closed = "9s", queue = "7s", drain = "8s" }
         limits = { header_bytes = "2KB", header_count = 5, uri = "1KB", body = "3KB" }
+        auth.a.basic.users = "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
         [frontends.web]
         listen = "127.0.0.1:81"
         rate_limits.rate = "2/m"
@@ -196,6 +197,8 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         rate_limits.exempt = "10.0.0.0/8"
         rate_limits.dry_run = true
         access = { allow = "10.1.0.0/16", deny = "10.1.1.0/24", action = "drop", tarpit = "4s", tarpit_max = 5 }
+        auth = "a"
+        mirror = "app"
         faults = { delay = "1s" }
         redirect_https = true
         hsts = "10d"
@@ -217,6 +220,8 @@ trust = ["10.0.0.0/8", "::1"] }
         priority = "low"
         rate_limits = ["5/s", { rate = "1/h", key = "header:A" }]
         access = "10.2.0.0/16"
+        auth = "none"
+        mirror = { backend = "app", percent = "5%" }
         faults = { percent = "2%", delay = "3s", abort = 504, header = "F" }
 source = "10.1.2.3"
         split = { weights = { app = 3 }, key = "path" }
@@ -288,6 +293,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)
     assert web.access == spec.Access(("10.1.0.0/16",), ("10.1.1.0/24",), "drop", 4.0, 5)
     assert web.faults == (spec.Fault(delay=1.0),)
+    assert (web.auth, web.mirror) == ("a", spec.Mirror("app"))
+    assert [one.name for one in found.auth] == ["a"]
     assert (web.redirect_https, web.abort_on_close, web.max_connections) == (True, False, 9)
     assert one == spec.Route(
         name="one",
@@ -300,6 +307,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         source=("10.1.2.3/32",),
         rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",))),
         access=spec.Access(("10.2.0.0/16",)),
+        auth="none",
+        mirror=spec.Mirror("app", 0.05),
         faults=(spec.Fault(0.02, 3.0, 504, "F"),),
         backend="app",
         split=spec.Split((("app", 3),), "path"),

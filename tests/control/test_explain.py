@@ -332,3 +332,22 @@ def test_tiers_that_share() -> None:
             assert (said.balance.picked, said.balance.certain) == ("127.0.0.1:2", False)
 
     asyncio.run(main())
+
+
+def test_who_is_asked_and_who_gets_a_copy() -> None:
+    spec = parse(
+        """
+        auth.staff.basic = { users = ["ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="], user_header = "X-User", strip = true }
+        backends.app.servers = "127.0.0.1:1"
+        backends.new.servers = "127.0.0.1:2"
+        frontends.web = { listen = ":80", backend = "app", auth = "staff", mirror = "new", routes = [
+          { path = "/free", backend = "app", auth = "none" },
+        ] }
+        """
+    )
+    told = explain_offline(spec, Question("GET", "http://x/a", (("X-User", "root"), ("Authorization", "Basic x"))))
+    assert (told.auth, told.mirror) == ("staff: a password", "new")
+    assert ("auth staff", "remove x-user") in [(rule.owner, rule.what) for rule in told.rules]
+    assert "root" not in told.sent and "Authorization" not in told.sent
+    told = explain_offline(spec, Question("GET", "http://x/free", (("X-User", "root"),)))
+    assert told.auth == "" and "X-User: root" in told.sent

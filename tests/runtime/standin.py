@@ -165,6 +165,9 @@ class StandIn:
     def errors(self) -> list[dict[str, Any]]:
         return []
 
+    def traffic(self) -> dict[str, list[dict[str, Any]]]:
+        return {"auth": [], "mirrors": []}
+
     def recent_log(self) -> bytes | None:
         return None
 
