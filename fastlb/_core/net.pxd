@@ -46,6 +46,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SO_ERROR
         SO_LINGER
         SO_KEEPALIVE
+        SO_BINDTODEVICE
         SHUT_RD
         SHUT_WR
         SHUT_RDWR
@@ -54,6 +55,7 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_PEEK
         MSG_MORE
     int socket(int domain, int type, int protocol)
+    int bind(int fd, const sockaddr* addr, socklen_t n)
     int connect(int fd, const sockaddr* addr, socklen_t n)
     int accept4(int fd, sockaddr* addr, socklen_t* n, int flags)
     ssize_t recv(int fd, void* buf, size_t n, int flags)

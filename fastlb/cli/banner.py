@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastlb import __version__
 from fastlb.config.units import format_duration, format_size
 from fastlb.runtime.info import RuntimeInfo, shown
-from fastlb.spec import Backend, Frontend, HealthCheck, Spec
+from fastlb.spec import Backend, Frontend, HealthCheck, Mode, Spec
 
 from .output import counted, listing, table
 
@@ -73,10 +73,12 @@ def _check(check: HealthCheck | None) -> str:
 
 def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
     frontends, backends = spec.frontends, spec.backends
+    asked = [frontend for frontend in frontends if frontend.mode is Mode.HTTP]
+    connected = [backend for backend in backends if backend.mode is not Mode.UDP]
     rows = [
         ("client timeouts", _by_owner(frontends, _client_timeouts)),
-        ("server timeouts", _by_owner(backends, _server_timeouts)),
-        ("request limits", _by_owner(frontends, _limits)),
+        *([("server timeouts", _by_owner(connected, _server_timeouts))] if connected else []),
+        *([("request limits", _by_owner(asked, _limits))] if asked else []),
         ("connections", [_connections(frontends, info)]),
         ("server limits", _by_owner(backends, _server_limits)),
         ("health checks", _by_owner(backends, lambda b: "on" if b.health_check else "")),
@@ -93,13 +95,19 @@ def _protections(spec: Spec, info: RuntimeInfo) -> list[tuple[str, ...]]:
 
 def _client_timeouts(frontend: Frontend) -> str:
     times = frontend.timeouts
-    named = (("header", times.header), ("client", times.client), ("idle", times.idle), ("tunnel", times.tunnel))
+    if frontend.mode is Mode.UDP:
+        return f"idle {format_duration(frontend.udp.idle)}"
+    if frontend.mode is Mode.TCP:
+        named = [("handshake and hello", times.header), ("tunnel", times.tunnel), ("half closed", times.half_closed)]
+    else:
+        named = [("header", times.header), ("client", times.client), ("idle", times.idle), ("tunnel", times.tunnel)]
     return _times((*named, ("drain", times.drain)))
 
 
 def _server_timeouts(backend: Backend) -> str:
     times = backend.timeouts
-    return _times((("connect", times.connect), ("server", times.server), ("queue", times.queue)))
+    answer = [("server", times.server)] if backend.mode is Mode.HTTP else []
+    return _times([("connect", times.connect), *answer, ("queue", times.queue)])
 
 
 def _times(times: Iterable[tuple[str, float]]) -> str:
@@ -143,7 +151,8 @@ def _breaker(backend: Backend) -> str:
 
 def _retries(backend: Backend) -> str:
     retry = backend.retry
-    reasons = [*retry.on, *(f"{low}" if low == high else f"{low}-{high}" for low, high in retry.statuses)]
+    on = [reason for reason in retry.on if backend.mode is Mode.HTTP or reason == "connect"]
+    reasons = [*on, *(f"{low}" if low == high else f"{low}-{high}" for low, high in retry.statuses)]
     if not backend.retries or not reasons:
         return ""
     budget = f"at most {retry.budget * 100:g}% of all at a time, or {retry.budget_min}"

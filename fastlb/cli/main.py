@@ -130,14 +130,17 @@ def explain(
     fastlb explain GET http://www.example.com/api/users -H 'X-Beta: 1' --from 10.1.2.3
     fastlb explain GET /api/users -c fastlb.toml
     fastlb explain udp://10.0.0.1:53 --from 10.1.2.3
+    fastlb explain 'tcp://mail.example.com:993?alpn=imap' --from 10.1.2.3
+
+    Of a session of mode tcp the host is the server name in its ClientHello.
 
     Shows the frontend and route that match, why earlier routes do not, the rules that run, and the servers with state,
     load, score and who is picked. The parser, router, rules and balancers are those that carry the traffic.
     """
     from . import explain as text
 
-    if method.startswith("udp://") and not url:
-        method, url = "UDP", method
+    if not url:
+        method, url = "UDP" if method.startswith("udp://") else "GET", method
     if file is not None:
         told = text.offline(file, method, url, fields, client, frontend)
     else:

@@ -15,6 +15,7 @@ from .certificates import certificates
 from .checks_affinity import affinity_checks
 from .checks_auth import auth_checks
 from .checks_resilience import circuit_breaker, overload, overload_rings
+from .checks_tcp import sockets
 from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
 from .layer4 import layer4
@@ -52,6 +53,7 @@ def check(structure: Structure) -> list[Finding]:
         *checker.admin(),
         *checker.tracing(),
         *layer4(structure.model, checker.wrote),
+        *sockets(structure.model, checker.wrote),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
 

@@ -19,6 +19,7 @@ from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimitTable
 from .models_rules import HeaderRulesTable, RespondTable
+from .models_tcp import ListenTcpTable, ServerTcpTable
 from .models_tls import TlsTable
 
 # Keys that tell that a check is meant to be of HTTP, though its type is not said
@@ -103,6 +104,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
             spec.Listen(
                 address=listener.address,
                 proxy_protocol=tuple(listener.proxy_protocol),
+                tcp=spec.ListenTcp(**_tcp(listener.tcp)),
                 tls=_tls(listener.tls, table.mode, _acme(config.tls.acme)) if listener.tls else None,
             )
             for listener in table.listen
@@ -158,6 +160,11 @@ def _tls(table: TlsTable, mode: str, acme: spec.Acme | None) -> spec.Tls:
         client_crl=table.client_crl,
         client_depth=table.client_depth,
     )
+
+
+def _tcp(table: ListenTcpTable | ServerTcpTable) -> dict[str, Any]:
+    keepalive = spec.Keepalive(**table.keepalive.model_dump()) if table.keepalive else None
+    return {**table.model_dump(), "keepalive": keepalive}
 
 
 def _rates(tables: list[RateLimitTable]) -> tuple[spec.RateLimit, ...]:
@@ -259,6 +266,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         health_check=_health_check(table.health_check, table.mode),
         agent_check=spec.AgentCheck(**table.agent_check.model_dump()) if table.agent_check else None,
         tls=spec.ServerTls(**table.tls.model_dump() | {"alpn": tuple(table.tls.alpn)}) if table.tls else None,
+        tcp=spec.ServerTcp(**_tcp(table.tcp)),
         max_connections=table.max_connections,
         max_queue=table.max_queue,
         adaptive_concurrency=spec.AdaptiveConcurrency(**table.adaptive_concurrency.model_dump())

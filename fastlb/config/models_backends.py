@@ -14,6 +14,7 @@ from .models_frontends import Mode
 from .models_global import TimeoutsTable
 from .models_resilience import AdaptiveConcurrency, CircuitBreaker, OverloadTable, switch
 from .models_rules import HeaderRulesTable
+from .models_tcp import ServerTcpTable
 from .models_tls import ServerTls
 from .suggest import ALGORITHM_ALIASES
 from .types import (
@@ -292,6 +293,7 @@ class BackendTable(Table):
         None, "Who fails too much gets nothing for a while; true, or a table.", shown=False
     )
     tls: ServerTls = option(None, "Speak TLS to the servers; true, or a table.", shown=False)
+    tcp: ServerTcpTable = option(ServerTcpTable, "Options of the sockets.")
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, over all workers. 0 = unlimited.")
     adaptive_concurrency: AdaptiveConcurrency = option(

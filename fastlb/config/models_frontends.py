@@ -10,6 +10,7 @@ from .models_auth import Mirror
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
+from .models_tcp import ListenTcpTable
 from .models_tls import Hsts, TlsTable
 from .models_traffic import Access, Faults, Split
 from .models_udp import UdpTable
@@ -39,6 +40,7 @@ class ListenTable(Table):
 
     address: ListenAddress = option(..., "host:port, :port (all addresses), [v6]:port or unix:/path.")
     tls: TlsTable | None = option(None, "Certificate; makes this a TLS listener.")
+    tcp: ListenTcpTable = option(ListenTcpTable, "Options of the socket.")
     proxy_protocol: Networks = option(
         list, "Networks of proxies whose connections begin with a PROXY header, v1 or v2; `unix` for Unix sockets."
     )

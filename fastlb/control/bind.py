@@ -8,34 +8,50 @@ import socket
 import stat
 from pathlib import Path
 
+from fastlb.control.tcp_options import OptionError, listener_options, set_options
+from fastlb.spec import ListenTcp
+
 UNIX_MODE = 0o666  # as open as a TCP port of the machine is
+
+_PLAIN = ListenTcp()
 
 Unlink = tuple[str, int, int]  # (path, device, inode) of a Unix socket's file
 
 
-def bind_tcp(family: int, name: tuple[str, int], count: int, *, reuse_port: bool, alone: bool) -> list[socket.socket]:
+def bind_tcp(
+    family: int,
+    name: tuple[str, int],
+    count: int,
+    *,
+    reuse_port: bool,
+    alone: bool,
+    tcp: ListenTcp = _PLAIN,
+    dual: bool = False,
+) -> list[socket.socket]:
     """`count` listening sockets on one address (port 0: on the same free one). Raises OSError with none left open.
 
-    `alone`: nobody else may listen there; false where we do ourselves already.
+    `alone`: nobody else may listen there; false where we do ourselves already. `dual`: for IPv4 too.
     """
     if reuse_port and name[1] and alone:
         # SO_REUSEPORT would let us share the port with another program of the same user, a forgotten fastlb say, and
         # lose half of the connections to it. Only a bind without the option tells.
-        with _tcp_socket(family) as probe:
+        with _tcp_socket(family, dual) as probe:
+            if tcp.interface:
+                set_options(probe, listener_options(tcp, family))
             probe.bind(name)
             probe.listen(1)
     sockets: list[socket.socket] = []
     try:
         for _ in range(count):
-            sock = _tcp_socket(family)
+            sock = _tcp_socket(family, dual)
             sockets.append(sock)
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+            set_options(sock, listener_options(tcp, family))  # accepted sockets inherit them
             sock.bind(name)
             name = (name[0], sock.getsockname()[1])
         for sock in sockets:  # all bound before the first listens: the kernel spreads evenly from the beginning
-            sock.listen(backlog())
+            sock.listen(tcp.backlog or backlog())
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -51,11 +67,11 @@ def backlog() -> int:
         return socket.SOMAXCONN
 
 
-def _tcp_socket(family: int) -> socket.socket:
+def _tcp_socket(family: int, dual: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
     return sock
 
 
@@ -68,7 +84,7 @@ def find(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     return list(found)
 
 
-def bind_unix(path: str, mode: int = UNIX_MODE) -> tuple[socket.socket, Unlink | None]:
+def bind_unix(path: str, mode: int = UNIX_MODE, queue: int = 0) -> tuple[socket.socket, Unlink | None]:
     """A listening Unix socket ('@name': without a file), and what to remove when it is closed. Raises OSError."""
     abstract = path.startswith(("@", "\0"))
     if not abstract:
@@ -77,7 +93,7 @@ def bind_unix(path: str, mode: int = UNIX_MODE) -> tuple[socket.socket, Unlink |
     try:
         if abstract:
             sock.bind("\0" + path[1:])
-            sock.listen(backlog())
+            sock.listen(queue or backlog())
             return sock, None
         # The file must never be more open than meant, not for a moment: bound closed, then opened.
         before = os.umask(0o777)
@@ -85,7 +101,7 @@ def bind_unix(path: str, mode: int = UNIX_MODE) -> tuple[socket.socket, Unlink |
             sock.bind(path)
         finally:
             os.umask(before)
-        sock.listen(backlog())
+        sock.listen(queue or backlog())
         Path(path).chmod(mode)
         made = Path(path).stat()
         return sock, (path, made.st_dev, made.st_ino)
@@ -116,6 +132,8 @@ def _remove_stale(path: str) -> None:
 
 def reason(error: OSError, unix: bool) -> str:
     """Why an address cannot be listened on, and what would help."""
+    if isinstance(error, OptionError):
+        return str(error.strerror)
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
     if error.errno == errno.EADDRINUSE:

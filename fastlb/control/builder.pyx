@@ -10,6 +10,7 @@ import os
 import socket
 
 from fastlb.control.challenges import present
+from fastlb.control.tcp_options import engine_options
 from fastlb.control.tls_client import client_tls
 from fastlb.control.tls import listener_tls, tls_listeners
 from fastlb.spec import Challenges
@@ -242,7 +243,7 @@ cdef class Engine:
         for slot, s in enumerate(b.servers):
             key = (b.name, s.address)
             index = assignment.servers[key]
-            settings = (s.name, s.resolved, b.pool, s.send_proxy, b.proxy_tlvs, b.tls,
+            settings = (s.name, s.resolved, b.pool, s.send_proxy, b.proxy_tlvs, b.tcp, b.tls,
                         b.tls and (b.tls.pem, b.tls.authorities))
             old = self.servers.get(key)
             if old is not None and old[0] == settings:
@@ -313,6 +314,8 @@ cdef class Engine:
             if not tls_prepare(self.core):
                 raise MemoryError
             server.tls = client_tls(b.tls, s, b.mode)
+        if s.resolved and (options := engine_options(b.tcp, s.resolved[0][0])):
+            server.set_options(*options)
         server.pool_size = pool.size
         server.proxy = {"": 0, "v1": 1, "v2": 2}[s.send_proxy]
         for tlv in b.proxy_tlvs:

@@ -20,6 +20,7 @@ from fastlb.control.slots import Assignment, Slots
 from fastlb.engine.networks import Networks
 from fastlb.engine.router import Router
 from fastlb.engine.rules import Redirect, Respond, https_redirect
+from fastlb.engine.tcp_router import TcpRouter
 from fastlb.http.parser import Refused, RequestParser
 from fastlb.http.rewrite import RequestPlan
 from fastlb.spec import Backend, Frontend, HeaderRules, Listen, Mode, PathRewrite, Route, ServerState, Spec, Udp
@@ -75,6 +76,8 @@ def explain(spec: Spec, assignment: Assignment, region: Region, question: Questi
     frontend, listen = find_frontend(spec, question)
     if frontend.mode is Mode.UDP:
         return _datagram(spec, assignment, region, frontend, listen, question.client, live=live)
+    if frontend.mode is Mode.TCP:
+        return _session(spec, assignment, region, question, frontend, str(listen.address), live)
     head = question.head()
     client = question.client
     trusted = client in Networks(frontend.forwarded.trust)
@@ -142,6 +145,40 @@ def _flows(udp: Udp) -> str:
     if udp.responses >= 0:
         ends.insert(0, f"{udp.responses} answer{'s' * (udp.responses != 1)} to each")
     return f"{what}; a flow is over after {' or '.join(ends)}"
+
+
+def _session(
+    spec: Spec, assignment: Assignment, region: Region, question: Question, frontend: Frontend, listen: str, live: bool
+) -> Explanation:
+    """A session of mode tcp, by what its ClientHello says and where it comes from."""
+    name, protocols, client = question.server_name, question.protocols, question.client
+    told = Explanation("refused", 0, "", frontend.name, listen, client, False, live, "")
+    offered = [protocol.encode() for protocol in protocols]
+    index = TcpRouter(frontend.routes).find(name, offered, client)
+    before = frontend.routes if index is None else frontend.routes[:index]
+    for number, route in enumerate(before[:SHOWN]):
+        why = [
+            f"{key} is {', '.join(said) or 'none'}"
+            for key, wanted, said, alone in (
+                ("sni", route.sni, (name,) if name else (), replace(route, alpn=(), source=())),
+                ("alpn", route.alpn, protocols, replace(route, sni=(), source=())),
+                ("source", route.source, (client,), replace(route, sni=(), alpn=())),
+            )
+            if wanted and TcpRouter((alone,)).find(name, offered, client) is None
+        ]
+        told.passed.append(Passed(route_name(frontend, number), why))
+    told.passed_more = len(before) - len(told.passed)
+    found = None if index is None else frontend.routes[index]
+    told.route = route_name(frontend, len(frontend.routes) if index is None else index)
+    told.rate_limits = len(frontend.rate_limits) + (len(found.rate_limits) if found else 0)
+    wanted = found.backend if found else frontend.backend
+    backend = next((b for b in spec.backends if b.name == wanted), None)
+    if backend is None:
+        told.text = "no route matches and there is no backend: the connection is closed"
+        return told
+    told.balance = explain_servers(backend, assignment, region, b"GET / HTTP/1.1\r\nHost: session\r\n\r\n", client)
+    told.outcome, _, told.text = told.balance.outcome()
+    return told
 
 
 def _routed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from fastlb.spec import Frontend, Listen, Mode, Spec
 
@@ -20,7 +20,9 @@ class QuestionError(ValueError):
 class Question:
     """`url` is a whole one or a path; udp://host:port asks of a datagram. `client`: an address without port, or 'unix'.
 
-    `frontend` names the one that is asked; '' = the one that listens where the URL points.
+    `frontend` names the one that is asked; '' = the one that listens where the URL points. A session of mode tcp is
+    written tcp://NAME:PORT, with ?alpn=one,two where the ClientHello offers protocols; NAME is its server name, unless
+    it is an address.
     """
 
     method: str
@@ -45,25 +47,44 @@ class Question:
 
     def _parts(self) -> tuple[str, str, str]:
         """Scheme, authority and the rest as it is written."""
-        match = re.match(r"(https?|udp)://([^/?#]*)([^#]*)", self.url, re.IGNORECASE)
+        match = re.match(r"(https?|udp|tcp)://([^/?#]*)([^#]*)", self.url, re.IGNORECASE)
         return (match[1].lower(), match[2], match[3]) if match else ("", "", self.url.partition("#")[0])
 
     @property
     def scheme(self) -> str:
-        """http, https or udp; '' when the URL is a path."""
+        """http, https, udp or tcp; '' when the URL is a path."""
         return self._parts()[0]
 
     @property
     def port(self) -> int | None:
-        """Where the URL points; None when it is a path. Raises QuestionError."""
+        """Where the URL points; None when it is a path, or a session's and names none. Raises QuestionError."""
         scheme, authority, _ = self._parts()
         if not authority:
             return None
         try:
             port = urlsplit(f"//{authority}").port
-            return port if scheme == "udp" else port or (443 if scheme == "https" else 80)
+            return port if scheme in ("udp", "tcp") else port or (443 if scheme == "https" else 80)
         except ValueError:
             raise QuestionError(f"{authority!r} has no valid port") from None
+
+    @property
+    def server_name(self) -> str:
+        """What the ClientHello of a session asks for; '' = nothing, as for addresses (RFC 6066 section 3)."""
+        host = urlsplit(f"//{self._parts()[1]}").hostname or ""
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return host
+        return ""
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What the ClientHello of a session offers by ALPN. Raises QuestionError."""
+        query = parse_qs(self._parts()[2].partition("?")[2])
+        found = tuple(one for value in query.get("alpn", ()) for one in value.split(",") if one)
+        if any(len(one.encode()) > 255 for one in found):
+            raise QuestionError("a protocol has at most 255 bytes")
+        return found
 
     def head(self) -> bytes:
         """The head that a client sends: the target in origin form, Host, then the fields given."""
@@ -79,7 +100,7 @@ class Question:
 
 def find_frontend(spec: Spec, question: Question) -> tuple[Frontend, Listen]:
     """The frontend that gets the request and its address that does. Raises QuestionError naming the choices."""
-    mode = Mode.UDP if question.scheme == "udp" else Mode.HTTP
+    mode = {"udp": Mode.UDP, "tcp": Mode.TCP}.get(question.scheme, Mode.HTTP)
     frontends = [f for f in spec.frontends if f.mode is mode]
     if question.frontend:
         frontends = [f for f in frontends if f.name == question.frontend]

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastlb.control.bind import UNIX_MODE, Unlink, bind_tcp, bind_unix, find, reason
+from fastlb.control.bind import UNIX_MODE, Unlink, backlog, bind_tcp, bind_unix, find, reason
 from fastlb.control.bind_udp import bind_udp, steer
+from fastlb.control.tcp_options import OptionError, listener_options, set_options
 from fastlb.errors import FastlbError, Problem
-from fastlb.spec import Address, Listen, Mode, Spec
+from fastlb.spec import Address, Listen, ListenTcp, Mode, Spec
+
+log = logging.getLogger("fastlb.control")
 
 Endpoint = tuple[int, tuple[str, int] | str]  # family, and the address as it was asked for: port 0 stays 0
 Entry = tuple[str, str, int, Listen]  # key for messages, frontend, index in its `listen`, the entry itself
@@ -49,6 +53,7 @@ class Place:
     sockets: tuple[socket.socket, ...]
     numbers: tuple[int, ...]
     unlink: Unlink | None = None
+    tcp: ListenTcp = field(default_factory=ListenTcp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,11 @@ class Listeners:
         numbers = {number for place in plan.places for number in place.numbers}
         # A socket that went to another frontend leaves under its old number, and stays open.
         self._leaving = [p for p in (*self._leaving, *self._places) if not numbers.issuperset(p.numbers)]
+        before = {sock: place.tcp for place in self._places for sock in place.sockets}
+        for place in plan.places:
+            for sock in place.sockets:
+                if sock not in plan.opened and before.get(sock, ListenTcp()) != place.tcp:
+                    _other_options(sock, place.tcp)
         self._places = plan.places
         self._inherited = [i for i in self._inherited if kept.isdisjoint(i.sockets)]
 
@@ -215,6 +225,7 @@ class _Planner:
         self._opened: list[socket.socket] = []
         self._places: list[Place] = []
         self._kind = socket.SOCK_STREAM  # of the entry at hand
+        self._tcp = ListenTcp()
 
     def plan(self, entries: list[Entry], *, udp: Mapping[str, bool] | None = None, keep: bool = False) -> Plan:
         """`keep`: what there is stays beside the entries. `udp`: frontends that take datagrams, and whether all those
@@ -228,6 +239,7 @@ class _Planner:
                 datagrams = udp is not None and frontend in udp
                 self._kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
                 before = len(self._places)
+                self._tcp = listen.tcp
                 self._entry(frontend, index, listen.address)
                 if udp and datagrams:
                     for place in self._places[before:]:
@@ -245,8 +257,9 @@ class _Planner:
         if address.path:
             self._add(frontend, index, (int(socket.AF_UNIX), address.path))
         elif address.host:
+            dual = address.host == "::" and not self._tcp.v6only
             for family, name in find(address.host, address.port):
-                self._add(frontend, index, (family, name))
+                self._add(frontend, index, (family, name), dual=dual)
         else:
             self._both(frontend, index, address)
 
@@ -274,9 +287,9 @@ class _Planner:
             else:
                 return
 
-    def _add(self, frontend: str, index: int, endpoint: Endpoint, *, port: int = 0) -> Place:
+    def _add(self, frontend: str, index: int, endpoint: Endpoint, *, port: int = 0, dual: bool = False) -> Place:
         """The place for an address: the one there is, else an inherited one, else a new one."""
-        return self._take(frontend, index, endpoint) or self._bind(frontend, index, endpoint, port)
+        return self._take(frontend, index, endpoint, dual=dual) or self._bind(frontend, index, endpoint, port, dual)
 
     def _take(self, frontend: str, index: int, endpoint: Endpoint, *, dual: bool = False) -> Place | None:
         if not dual:
@@ -285,6 +298,7 @@ class _Planner:
                     if (
                         old.endpoint == endpoint
                         and old.sockets[0].type == self._kind
+                        and not is_dual(old.sockets[0])
                         and (old.frontend == frontend) is same
                         and not self._wanted(old, same)
                     ):
@@ -326,31 +340,36 @@ class _Planner:
             with contextlib.suppress(OSError):
                 host = str(name[0])
                 port = int(sockets[0].getsockname()[1])
-                sockets += self._sockets(family, (host, port), missing, alone=False)
+                sockets += self._sockets(family, (host, port), missing, alone=False, dual=is_dual(sockets[0]))
         numbers += tuple(self._listeners.number() for _ in range(len(sockets) - len(numbers)))
-        place = Place(frontend, index, old.endpoint, sockets, numbers, old.unlink)
+        place = Place(frontend, index, old.endpoint, sockets, numbers, old.unlink, self._tcp)
         self._places.append(place)
         return place
 
-    def _bind(self, frontend: str, index: int, endpoint: Endpoint, port: int) -> Place:
+    def _bind(self, frontend: str, index: int, endpoint: Endpoint, port: int, dual: bool = False) -> Place:
         family, name = endpoint
         unlink = None
         if isinstance(name, str):
-            sock, unlink = bind_unix(name, self._listeners.unix_mode)
+            sock, unlink = bind_unix(name, self._listeners.unix_mode, self._tcp.backlog)
             self._opened.append(sock)
             sockets: tuple[socket.socket, ...] = (sock,)
         else:
             wanted = (name[0], name[1] or port)
             alone = not any(wanted[1] == p for p in self._own_ports(family))
-            sockets = self._sockets(family, wanted, self._listeners.slots, alone=alone)
+            sockets = self._sockets(family, wanted, self._listeners.slots, alone=alone, dual=dual)
         numbers = tuple(self._listeners.number() for _ in sockets)
-        place = Place(frontend, index, endpoint, sockets, numbers, unlink)
+        place = Place(frontend, index, endpoint, sockets, numbers, unlink, self._tcp)
         self._places.append(place)
         return place
 
-    def _sockets(self, family: int, name: tuple[str, int], count: int, *, alone: bool) -> tuple[socket.socket, ...]:
-        bind = bind_udp if self._kind == socket.SOCK_DGRAM else bind_tcp
-        made = bind(family, name, count, reuse_port=self._listeners.reuse_port, alone=alone)
+    def _sockets(
+        self, family: int, name: tuple[str, int], count: int, *, alone: bool, dual: bool = False
+    ) -> tuple[socket.socket, ...]:
+        shared = self._listeners.reuse_port
+        if self._kind == socket.SOCK_DGRAM:
+            made = bind_udp(family, name, count, reuse_port=shared, alone=alone)
+        else:
+            made = bind_tcp(family, name, count, reuse_port=shared, alone=alone, tcp=self._tcp, dual=dual)
         self._opened += made
         return tuple(made)
 
@@ -383,6 +402,20 @@ def _shares(count: int, slot: int, slots: int) -> Iterable[int]:
     if slot >= slots:
         return (slot,) if slot < count else ()
     return (slot if slot < count else slot % count, *range(slots, count))
+
+
+def _other_options(sock: socket.socket, tcp: ListenTcp) -> None:
+    """A listening socket that stays takes what a reload changes; what it may not change is said and left."""
+    if sock.type != socket.SOCK_STREAM:
+        return
+    sock.listen(tcp.backlog or backlog())
+    if sock.family == socket.AF_UNIX:
+        return
+    for option in listener_options(tcp, sock.family):
+        try:
+            set_options(sock, [option], new=False)
+        except OptionError as error:
+            log.warning("a listener keeps what it had: %s", error.strerror)
 
 
 def _can_share(sockets: tuple[socket.socket, ...]) -> bool:

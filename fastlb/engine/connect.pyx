@@ -1,15 +1,41 @@
 """Opens connections to servers, with the options that their configuration asks for."""
 
+from libc.string cimport memcpy
 from fastlb._core.net cimport (
-    AF_UNIX, EINPROGRESS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK,
-    SOCK_STREAM, TCP_NODELAY, close, connect, errno, setsockopt, sockaddr, socket)
+    AF_INET, AF_UNIX, EINPROGRESS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    SOCK_STREAM, SO_BINDTODEVICE, SOL_SOCKET, TCP_NODELAY, bind, close, connect, errno, setsockopt, sockaddr,
+    sockaddr_in, sockaddr_in6, sockaddr_storage, socket, socklen_t)
 from fastlb.engine.reactor cimport set_deadline
+from fastlb.engine.server cimport SocketOptions
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
 from fastlb.engine.stream cimport SENT_ERROR
 from fastlb.engine.tls cimport tls_connect
 
 
-cdef int connect_server(Server server, bint* pending) noexcept:
+cdef bint set_options(const SocketOptions* o, int fd, int family, const sockaddr* client) noexcept:
+    cdef int i
+    cdef sockaddr_storage here
+    cdef socklen_t n = o.source_len
+    if family == AF_UNIX:
+        return True
+    for i in range(o.count):
+        if setsockopt(fd, o.level[i], o.name[i], &o.value[i], sizeof(int)) < 0:
+            return False
+    if o.interface[0] and setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o.interface, sizeof(o.interface)) < 0:
+        return False
+    if o.from_client and client != NULL and client.sa_family == family:
+        n = sizeof(sockaddr_in) if family == AF_INET else sizeof(sockaddr_in6)
+        memcpy(&here, client, n)
+        # The port stays the kernel's choice: the same one may be in use for another session already.
+        if family == AF_INET:
+            (<sockaddr_in*>&here).sin_port = 0
+        else:
+            (<sockaddr_in6*>&here).sin6_port = 0
+        return bind(fd, <const sockaddr*>&here, n) == 0
+    return n == 0 or o.source.ss_family != family or bind(fd, <const sockaddr*>&o.source, n) == 0
+
+
+cdef int connect_server(Server server, const sockaddr* client, bint* pending) noexcept:
     """A non-blocking socket that is connected, or connecting (`pending`). < 0 when that failed at once: -1 the server's
     fault or the network's, -2 ours (no descriptor, no memory)."""
     cdef int fd
@@ -22,6 +48,9 @@ cdef int connect_server(Server server, bint* pending) noexcept:
         return -2
     if server.address.ss_family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    if server.options != NULL and not set_options(server.options, fd, server.address.ss_family, client):
+        close(fd)
+        return -2
     if connect(fd, <const sockaddr*>&server.address, server.address_len) < 0:
         if errno != EINPROGRESS:
             close(fd)
@@ -32,7 +61,7 @@ cdef int connect_server(Server server, bint* pending) noexcept:
 
 cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms) noexcept:
     cdef bint pending
-    cdef int fd = connect_server(server, &pending)
+    cdef int fd = connect_server(server, core.client_address, &pending)
     if fd < 0:
         by.failure = fd == -1           # else ours, not the server's
         return OPEN_FAILED

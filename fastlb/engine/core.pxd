@@ -1,6 +1,7 @@
 # What all connections of one worker share: the loop, the scratch memory, the log.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from fastlb._core.net cimport sockaddr
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.reactor cimport EventHandler, Reactor
 from fastlb.engine.access_log cimport AccessLog
@@ -41,6 +42,7 @@ cdef class Core:
         uint32_t handshakes
         char preface[PROXY_OUT]  # PROXY header for the server connection that is about to be opened
         size_t preface_len
+        const sockaddr* client_address  # of the client that it is opened for, where that matters
         RequestHead* request    # the head parsed last
         ResponseHead* response
         Chunk* feeding          # input chunk whose bytes are being processed; NULL = scratch bytes

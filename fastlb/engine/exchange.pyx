@@ -143,6 +143,8 @@ cdef class Exchange(Waiter):
             self.hedge_later()
         s.counters[COUNT_SELECTED] += 1
         count_up(s.counters, COUNT_CURRENT, COUNT_PEAK)
+        if s.options != NULL:
+            self.core.client_address = self.client.peer()
         if s.proxy:
             announced = self.announce(s)
         p = NULL

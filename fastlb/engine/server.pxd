@@ -6,8 +6,23 @@ from fastlb.engine.core cimport Core
 from fastlb.engine.stream cimport Stream
 from fastlb.engine.tls_context cimport TlsClient
 
+cdef enum:
+    MAX_OPTIONS = 12
+
+# Of the sockets of connections to a server, beyond TCP_NODELAY.
+cdef struct SocketOptions:
+    int count
+    int[MAX_OPTIONS] level
+    int[MAX_OPTIONS] name
+    int[MAX_OPTIONS] value
+    char[16] interface          # empty = any
+    bint from_client            # they come from the client's own address
+    sockaddr_storage source     # else from here
+    socklen_t source_len        # 0 = the kernel's choice
+
 cdef class Server:
     cdef:
+        SocketOptions* options      # NULL = none
         readonly bytes name
         readonly str address_text
         sockaddr_storage address

@@ -10,7 +10,8 @@ not all at one moment, after nearly the same time unused. One in 64 then stays f
 is not closed by the server, what was learned is forgotten.
 """
 
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset, strcpy
 from fastlb._core.net cimport (
     AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6, sockaddr_un)
 from fastlb.engine.stats cimport COUNT_IDLE, private_counters
@@ -61,6 +62,31 @@ cdef class Server:
             self.address_len = sizeof(sockaddr_in6)
         else:
             raise ValueError(f"unknown address family {family}")
+
+    def __dealloc__(self):
+        free(self.options)
+
+    def set_options(self, list numbers not None, str interface="", str source=""):
+        """Options of the sockets of its connections, (level, name, value); `source`: a literal address, or 'client'."""
+        cdef Server other
+        if len(numbers) > MAX_OPTIONS or len(interface.encode()) >= sizeof(self.options.interface):
+            raise ValueError("too many or too long")
+        if self.options == NULL:
+            self.options = <SocketOptions*>calloc(1, sizeof(SocketOptions))
+            if self.options == NULL:
+                raise MemoryError
+        self.options.count = 0
+        for level, name, value in numbers:
+            self.options.level[self.options.count] = level
+            self.options.name[self.options.count] = name
+            self.options.value[self.options.count] = value
+            self.options.count += 1
+        strcpy(self.options.interface, interface.encode())
+        self.options.from_client = source == "client"
+        if source and source != "client":
+            other = Server("", "", AF_INET6 if ":" in source else AF_INET, (source, 0))
+            self.options.source = other.address
+            self.options.source_len = other.address_len
 
     @property
     def idle(self):

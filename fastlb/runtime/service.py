@@ -20,6 +20,7 @@ from fastlb.control.server_state import publish, retire
 from fastlb.control.slots import Assignment, ServerId, Slots
 from fastlb.control.sockets import Listeners
 from fastlb.control.state_book import StateBook
+from fastlb.control.tcp_options import check_servers
 from fastlb.errors import ConfigError, FastlbError, Problem
 from fastlb.health.adaptive import Adaptive
 from fastlb.health.breakers import Breakers
@@ -109,6 +110,7 @@ class Service:
         """Binds, looks up names, fills the region. Raises ListenError or ConfigError; nothing is then left open."""
         exporter = await asyncio.to_thread(self.spans.plan, self.spec)
         self.descriptors = limits.descriptor_limit(may_raise=self._own_process)
+        check_servers(self.spec)
         self.listeners.open(self.spec)
         try:
             allowed = limits.connections(self.descriptors, self.listeners.count())
@@ -194,6 +196,7 @@ class Service:
 
     async def _apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
         before, held = self.spec, self._held
+        check_servers(spec)
         spec = await asyncio.to_thread(with_certificates, spec, before, self.events)
         exporter = await asyncio.to_thread(self.spans.plan, spec)
         workers = self._wanted(spec)

@@ -38,6 +38,9 @@ from fastlb.spec.requests import HeaderRules as HeaderRules
 from fastlb.spec.requests import PathRewrite as PathRewrite
 from fastlb.spec.requests import Redirect as Redirect
 from fastlb.spec.requests import Respond as Respond
+from fastlb.spec.tcp import Keepalive as Keepalive
+from fastlb.spec.tcp import ListenTcp as ListenTcp
+from fastlb.spec.tcp import ServerTcp as ServerTcp
 from fastlb.spec.tls import Acme as Acme
 from fastlb.spec.tls import Challenges as Challenges
 from fastlb.spec.tls import CheckTls as CheckTls

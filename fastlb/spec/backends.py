@@ -8,6 +8,7 @@ from fastlb.spec.addresses import Address, Mode, ServerState
 from fastlb.spec.frontends import Timeouts
 from fastlb.spec.health import AgentCheck, CircuitBreaker, HealthCheck, Outlier
 from fastlb.spec.requests import HeaderRules
+from fastlb.spec.tcp import ServerTcp
 from fastlb.spec.tls import ServerTls
 from fastlb.spec.traffic import AdaptiveConcurrency, Affinity, Overload
 
@@ -98,6 +99,7 @@ class Backend:
     health_check: HealthCheck | None = None
     agent_check: AgentCheck | None = None
     tls: ServerTls | None = None  # None = plain
+    tcp: ServerTcp = field(default_factory=ServerTcp)
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
     max_queue: int = 0  # waiting requests, over all workers; 0 = unlimited
     adaptive_concurrency: AdaptiveConcurrency | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fastlb.spec.addresses import Address, Mode
 from fastlb.spec.auth import Mirror
 from fastlb.spec.requests import Forwarded, HeaderRules, PathRewrite, Redirect, Respond
+from fastlb.spec.tcp import ListenTcp
 from fastlb.spec.tls import Hsts, Tls
 from fastlb.spec.traffic import Access, Fault, RateLimit, Split
 
@@ -18,6 +19,7 @@ class Listen:
     address: Address
     tls: Tls | None = None
     proxy_protocol: tuple[str, ...] = ()  # networks whose connections begin with a PROXY header, CIDR or 'unix'
+    tcp: ListenTcp = field(default_factory=ListenTcp)
 
 
 @dataclass(frozen=True, slots=True)

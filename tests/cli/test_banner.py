@@ -48,6 +48,21 @@ def test_the_least() -> None:
     ]
 
 
+def test_sessions_have_no_requests() -> None:
+    shown = text_of(
+        """
+        [frontends.web]
+        mode = "tcp"
+        [backends.app]
+        mode = "tcp"
+        """
+    )
+    assert "client timeouts  handshake and hello 10s, tunnel 1h, half closed 30s, drain 30s" in shown
+    assert "server timeouts  connect 3s, queue 5s" in shown
+    assert "retries          2, each on another server, after connect; at most 20% of all at a time, or 3" in shown
+    assert not any("request limits" in row for row in shown)
+
+
 def test_what_differs_is_told_apart() -> None:
     assert text_of(
         """

@@ -351,3 +351,40 @@ def test_who_is_asked_and_who_gets_a_copy() -> None:
     assert "root" not in told.sent and "Authorization" not in told.sent
     told = explain_offline(spec, Question("GET", "http://x/free", (("X-User", "root"),)))
     assert told.auth == "" and "X-User: root" in told.sent
+
+
+SESSIONS = """
+    [frontends.tls]
+    listen = ":443"
+    mode = "tcp"
+    routes = [
+        { name = "acme", alpn = "acme-tls/1", backend = "mail" },
+        { name = "named", sni = ["mail.example.com", "*.mail.example.com"], alpn = ["imap", "smtp"], backend = "mail" },
+        { source = "10.0.0.0/8", backend = "mail" },
+        { sni = "web.example.com", backend = "web" },
+    ]
+    [backends]
+    web = { mode = "tcp", servers = ["10.0.0.1:443", { address = "10.0.0.4:443", backup = true }] }
+    mail = { mode = "tcp", servers = "10.0.0.2:443" }
+    """
+
+
+@pytest.mark.parametrize(
+    ("url", "client", "route", "text", "passed"),
+    [
+        ("tcp://mail.example.com:443?alpn=h2,smtp", "192.0.2.1", "named", "goes to mail/10.0.0.2:443", 1),
+        ("tcp://Deep.Mail.example.com?alpn=imap", "192.0.2.1", "named", "goes to mail/10.0.0.2:443", 1),
+        ("tcp://mail.example.com", "10.1.2.3", "3", "goes to mail/10.0.0.2:443", 2),
+        ("tcp://web.example.com", "192.0.2.1", "4", "goes to web/10.0.0.1:443", 3),
+        ("tcp://192.0.2.9:443?alpn=acme-tls/1", "::1", "acme", "goes to mail/10.0.0.2:443", 0),
+        ("tcp://192.0.2.9", "::1", "default", "no route matches and there is no backend: the connection is closed", 4),
+    ],
+)
+def test_a_session_by_its_client_hello(url: str, client: str, route: str, text: str, passed: int) -> None:
+    told = explain_offline(parse(SESSIONS), Question("GET", url, (), client))
+    assert (told.route, told.text, len(told.passed)) == (route, text, passed)
+    assert told.outcome == ("refused" if route == "default" else "proxied")
+    if route == "default":
+        assert [one.why for one in told.passed] == [
+            ["alpn is none"], ["sni is none", "alpn is none"], ["source is ::1"], ["sni is none"],
+        ]  # fmt: skip
