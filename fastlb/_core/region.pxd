@@ -13,12 +13,14 @@
 #   rates         RateSlot[RATE_SLOTS], one table for all rate limits
 #   sticks        StickBucket[STICK_BUCKETS]: runs of them are stick tables (fastlb/control/slots.py)
 #   locks         uint32_t[LOCKS]: worker + 1 that is inserting a key which hashes there, 0 = nobody
+#   limits        what limits count: limit_tables.pxd
 #
 # Sections begin on page boundaries and untouched pages cost nothing, so the limits can be generous.
 # Pointers that the accessors return live as long as the Region: who keeps one keeps a reference to the Region.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastlb._core.histogram cimport BUCKETS, Mark
+from fastlb._core.limit_tables cimport LimitTables
 from fastlb._core.shared cimport BreakerLine, GroupHeld, GroupLine, RateSlot, ServerLine, StickBucket
 
 cdef enum:
@@ -88,6 +90,7 @@ cdef class Region:
         RateSlot* _rates
         StickBucket* _sticks
         uint32_t* _locks
+        LimitTables limits
         size_t _shard           # counters of one worker, in uint64_t
         readonly int fd         # of the memfd, -1 when private; owned by the Region
         readonly int slots      # worker shards

@@ -20,6 +20,7 @@ from fastlb._core.histogram cimport BUCKETS, Mark, bucket_of, ladder_of, quantil
 from fastlb._core.mapping cimport (
     CLOCK_MONOTONIC, MADV_DONTDUMP, MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_READ,
     PROT_WRITE, clock_gettime, madvise, mmap, munmap, timespec)
+from fastlb._core.limit_tables cimport limit_bytes, limit_lay_out, limit_reap
 from fastlb._core.net cimport close
 from fastlb._core.shared cimport (
     SERVER_DRAIN, SERVER_EJECTED, SERVER_MAINT, SERVER_OPEN, SERVER_TRIAL, SERVER_UP, BreakerLine, GroupHeld,
@@ -179,6 +180,7 @@ cdef class Region:
         self._sticks = <StickBucket*>p
         p += sizeof(StickBucket) * STICK_BUCKETS
         self._locks = <uint32_t*>p
+        limit_lay_out(&self.limits, p + sizeof(uint32_t) * LOCKS, slots)
         self._shard = _shard_words()
         self.slots = slots
 
@@ -215,7 +217,6 @@ cdef class Region:
     # ---- servers -----------------------------------------------------------------------------------------------------
 
     cdef void _bump(self, int server) noexcept:
-        """Requests allowed at once over all workers; 0 = unlimited."""
         fl_add32(&self._servers[server].epoch, 1)
         cdef uint32_t owner = self._owners[server]
         if owner:
@@ -416,15 +417,13 @@ cdef class Region:
         cdef uint64_t total = 0
         cdef uint32_t i
         for i in range(header.servers_high):
-            held = fl_load32(self.ledger(w, i))
-            if held == 0:
-                continue
-            fl_store32(self.ledger(w, i), 0)
-            _subtract(&self._servers[i].inflight, held)
-            total += held
-            self._bump(i)           # it may be below its limit again
-        for i in range(header.servers_high):
             self._zero_gauges(self.server_counters(w, i))
+            held = fl_load32(self.ledger(w, i))
+            if held:
+                fl_store32(self.ledger(w, i), 0)
+                _subtract(&self._servers[i].inflight, held)
+                total += held
+                self._bump(i)           # it may be below its limit again
         for i in range(header.groups_high):
             _subtract(&self._groups[i].requests, fl_load32(&self.held(w, i).requests))
             _subtract(&self._groups[i].queued, fl_load32(&self.held(w, i).queued))
@@ -436,6 +435,7 @@ cdef class Region:
         for i in range(LOCKS):      # what it was about to insert is lost, and the place it held is free
             if fl_load32(&self._locks[i]) == <uint32_t>w + 1:
                 fl_store32(&self._locks[i], 0)
+        limit_reap(&self.limits, w, header.frontends_high)
         memset(&self._workers[w], 0, sizeof(WorkerLine))
         return total
 
@@ -594,4 +594,5 @@ cdef size_t _region_size(int slots) noexcept:
         + sizeof(uint32_t) * MAX_SERVERS * slots + sizeof(GroupHeld) * MAX_GROUPS * slots
         + _shard_words() * sizeof(uint64_t) * slots
         + sizeof(RateSlot) * RATE_SLOTS + sizeof(StickBucket) * STICK_BUCKETS + sizeof(uint32_t) * LOCKS
+        + limit_bytes(slots)
     )

@@ -136,7 +136,7 @@ class Board:
         for frontend in service.spec.frontends:
             index = service.assignment.frontends[frontend.name]
             totals = service.past.totals("frontend", index, totals_of(service.region, "frontend", index))
-            limit = frontend.max_connections * max(service.workers, 1)
+            limit = frontend.max_connections
             pace = self.sampler.pace("frontend", index)
             where = addresses.get(frontend.name, [])
             rows.append(FrontendRow("frontend", index, frontend.name, totals, pace, frontend, where, limit))

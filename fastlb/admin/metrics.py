@@ -16,6 +16,7 @@ from fastlb.admin import metrics_haproxy as haproxy
 from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
 from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
 from fastlb.admin.metrics_haproxy import codes, counter, one_of
+from fastlb.admin.metrics_limits import rule_families, rule_rows, sync_families, sync_rows
 from fastlb.admin.metrics_traffic import TRAFFIC, auth_rows, has_traffic, mirror_rows
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
@@ -246,6 +247,7 @@ class Exporter:
             yield from written([*process_families(), *haproxy.process_families()], whole)
             members = [(f'worker="{w.slot}"', w) for w in worker_facts(self._board.running)]
             yield from written(worker_families(), members)
+            yield from written(sync_families(), sync_rows(self._board.running.service.rates.status))
         if chosen.scope("frontend"):
             keeper = self._board.running.service.tls
             yield from written([CERTIFICATES], _certificates(keeper.served()))
@@ -256,6 +258,7 @@ class Exporter:
                 yield from written(TRAFFIC[1:], mirror_rows(self._traffic))
             frontends = _labelled(self._frontends)
             yield from written([*frontend_families(region, past), *haproxy.frontend_families()], frontends)
+            yield from written(rule_families(), rule_rows(region, self._board.running.service.spec))
         if chosen.scope("backend"):
             backends = _labelled(self._backends)
             yield from written([*backend_families(region, past), *haproxy.backend_families(region, now)], backends)

@@ -9,7 +9,7 @@ from typing import Any
 from fastlb import spec
 
 from .convert_auth import auth, mirror
-from .convert_traffic import access, faults, main_backend, split
+from .convert_traffic import access, faults, main_backend, rates, split
 from .cpus import usable_cpus
 from .model import Config
 from .models_acme import AcmeTable
@@ -17,7 +17,6 @@ from .models_affinity import AffinityTable
 from .models_backends import BackendTable, HealthCheckTable, ServerTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
-from .models_rates import RateLimitTable
 from .models_rules import HeaderRulesTable, RespondTable
 from .models_tcp import ListenTcpTable, ServerTcpTable
 from .models_tls import TlsTable
@@ -44,6 +43,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation, acme=_acme(config.tls.acme)),
         resolver=spec.Resolver(**{**config.resolver.model_dump(), "nameservers": tuple(config.resolver.nameservers)}),
+        redis=spec.Redis(**config.redis.model_dump()),
         tracing=spec.Tracing(
             **{**config.tracing.model_dump(), "headers": tuple(sorted(config.tracing.headers.items()))}
         ),
@@ -114,7 +114,8 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         routes=tuple(_route(route) for route in table.routes),
         redirect_https=table.redirect_https,
         hsts=spec.Hsts(**table.hsts.model_dump()) if table.hsts else None,
-        rate_limits=_rates(table.rate_limits),
+        rate_limits=rates(table.rate_limits),
+        rate_limit_headers=table.rate_limit_headers,
         access=access(table.access),
         auth=table.auth,
         mirror=mirror(table.mirror),
@@ -167,21 +168,6 @@ def _tcp(table: ListenTcpTable | ServerTcpTable) -> dict[str, Any]:
     return {**table.model_dump(), "keepalive": keepalive}
 
 
-def _rates(tables: list[RateLimitTable]) -> tuple[spec.RateLimit, ...]:
-    return tuple(
-        spec.RateLimit(
-            rate=table.rate,
-            burst=table.burst,
-            key=tuple(table.key),
-            ipv4_prefix=table.ipv4_prefix,
-            ipv6_prefix=table.ipv6_prefix,
-            exempt=tuple(table.exempt),
-            dry_run=table.dry_run,
-        )
-        for table in tables
-    )
-
-
 def _route(table: RouteTable) -> spec.Route:
     return spec.Route(
         name=table.name,
@@ -193,7 +179,7 @@ def _route(table: RouteTable) -> spec.Route:
         source=tuple(table.source),
         sni=tuple(table.sni),
         alpn=tuple(table.alpn),
-        rate_limits=_rates(table.rate_limits),
+        rate_limits=rates(table.rate_limits),
         access=access(table.access),
         auth=table.auth,
         mirror=mirror(table.mirror),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastlb import spec
 
+from .models_rates import RateLimitTable
 from .models_traffic import AccessTable, FaultTable, SplitTable
 
 
@@ -15,6 +16,25 @@ def access(table: AccessTable | None) -> spec.Access | None:
 
 def faults(tables: list[FaultTable]) -> tuple[spec.Fault, ...]:
     return tuple(spec.Fault(t.percent, t.delay, t.abort, t.header or "") for t in tables)
+
+
+def rates(tables: list[RateLimitTable]) -> tuple[spec.RateLimit, ...]:
+    return tuple(
+        spec.RateLimit(
+            rate=float(table.concurrent or table.rate or 0),
+            burst=table.burst,
+            key=tuple(table.key),
+            ipv4_prefix=table.ipv4_prefix,
+            ipv6_prefix=table.ipv6_prefix,
+            exempt=tuple(table.exempt),
+            dry_run=table.dry_run,
+            of=table.counted,
+            span=table.rate.span if table.rate is not None else 1.0,
+            name=table.name,
+            shared=table.shared,
+        )
+        for table in tables
+    )
 
 
 def split(table: SplitTable | None) -> spec.Split | None:

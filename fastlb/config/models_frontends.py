@@ -111,13 +111,18 @@ class FrontendTable(Table):
     routes: list[RouteTable] = option(list, "Tried from the first to the last.")
     redirect_https: bool = option(False, "Answer plain requests with a redirect to https.")
     hsts: Hsts = option(None, "Tell browsers to come by https only; true, a duration or a table.", shown=False)
-    rate_limits: RateLimits = option(list, "How many requests pass; what is over gets 429.")
+    rate_limits: RateLimits = option(list, "How many requests, connections or bytes pass; what is over gets 429.")
+    rate_limit_headers: Annotated[str, *choice("combined", "separate", "none")] = option(
+        "combined", "Whether answers tell of the limits: RateLimit and RateLimit-Policy, three fields, or nothing."
+    )
     access: Access | None = option(None, "Networks that may send requests; a list is the allowed ones.")
     auth: str = option("", "Who may: the name of a table of [auth].")
     mirror: Mirror | None = option(None, "Copies of requests for a second backend.")
     faults: Faults = option(list, "Faults made on purpose, to see how clients take them.")
     abort_on_close: bool = option(True, "A client that closes its side of the connection is gone.")
-    max_connections: Count = option(0, "Client connections of one worker at a time. 0 = unlimited.")
+    max_connections: Count = option(
+        0, "Client connections at a time, over all workers; more wait to be accepted. 0 = unlimited."
+    )
     explain: Networks = option(
         list, "Networks whose clients get X-Fastlb-Explain with each response: route, server, attempts, times."
     )

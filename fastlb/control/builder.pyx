@@ -17,15 +17,16 @@ from fastlb.spec import Challenges
 
 from libc.stdint cimport uint32_t
 from fastlb._core.histogram cimport BUCKETS
-from fastlb._core.region cimport COUNTERS, MAX_GROUPS, Region
+from fastlb._core.region cimport COUNTERS, MAX_FRONTENDS, MAX_GROUPS, Region
 from fastlb.balance.base cimport ServerSet, tier_of
 from fastlb.balance.selector cimport Selector, make_selector
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.core cimport Core
 from fastlb.control.guards cimport make_guard
 from fastlb.engine.hedge cimport Hedge
+from fastlb.engine.holds cimport Holds
 from fastlb.engine.error_log cimport ErrorLog
-from fastlb.engine.client_connection cimport clients_drain, clients_retire
+from fastlb.engine.client_connection cimport clients_count, clients_drain, clients_retire
 from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.listener_base cimport ListenerBase
@@ -34,7 +35,6 @@ from fastlb.engine.proxy_protocol cimport (
     PROXY_ALPN, PROXY_AUTHORITY, PROXY_CRC32C, PROXY_SSL, PROXY_UNIQUE_ID)
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
-from fastlb.engine.rate_limit cimport RateLimits, RateRule
 from fastlb.engine.report cimport ExchangeReporter
 from fastlb.engine.retry cimport RetryPolicy
 from fastlb.engine.router cimport Router
@@ -54,6 +54,7 @@ from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 from fastlb.control.balance_keys import balance_options, hash_key
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.auth_rules import auth_of, auth_rules
+from fastlb.control.rates import make_accepts, make_limits
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
 from fastlb.control.step_book import StepBook
 from fastlb.control.stick_tables import make_affinity
@@ -113,6 +114,7 @@ cdef class Engine:
         self.reactor = Reactor()
         self.core = Core(self.reactor, AccessLog("off"))
         self.core.reporter = ExchangeReporter()
+        self.core.holds = Holds(region, worker)
         self.core.max_clients = max_connections if max_connections > 0 else NO_LIMIT
         self.sweeper = QueueSweeper(self.core)
         self.core.sweeper = self.sweeper
@@ -190,6 +192,7 @@ cdef class Engine:
                 (<ListenerBase>listener).replace(frontends[name], contexts.get((name, index), (None, None))[1])
                 if isinstance(listener, Listener):
                     (<Listener>listener).expect(self.proxies.get((name, index)))
+        clients_count(self.core)
         self.reactor.settle()
 
     def certificates(self, str frontend, int index, tls):
@@ -353,6 +356,10 @@ cdef class Engine:
         front.abort_on_close = f.abort_on_close
         front.redirect_https = f.redirect_https
         front.max_connections = f.max_connections
+        front.line = &self.region.limits.fronts[<int>assignment.frontends[f.name]]
+        front.line_held = &self.region.limits.fronts_held[
+            <size_t>self.worker * MAX_FRONTENDS + <size_t>assignment.frontends[f.name]]
+        front.accepts = make_accepts(f, self.core.holds, self.region)
         front.traces = f.forwarded.traceparent
         front.spans = front.traces and spec.tracing.endpoint != ""
         front.asks_clients = any(listen.tls and listen.tls.client_auth != "none" for listen in f.listen)
@@ -377,17 +384,8 @@ cdef class Engine:
             if route.respond is not None:
                 fixed = route.respond
                 action.respond = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, answers)
-        rates = [] if variant else [("frontend " + f.name, i, r) for i, r in enumerate(f.rate_limits)]
-        if route is not None and not variant:
-            where = f"route {f.name} {route.name or f.routes.index(route)}"
-            rates += [(where, i, r) for i, r in enumerate(route.rate_limits)]
-        if rates:
-            # Counts outlive a reload that leaves a rule in its place: its name says where it stands.
-            action.limits = RateLimits([
-                RateRule(f"{where} {i}", r.rate, r.burst, r.key, r.ipv4_prefix, r.ipv6_prefix, r.dry_run, r.exempt)
-                for where, i, r in rates
-            ], self.region, worker=self.worker)
         if not variant:
+            action.limits = make_limits(f, route, self.core.holds, self.region)
             action.steps = steps.steps(f, route)
         if route is not None and route.split is not None and not variant:
             sides = []
@@ -396,7 +394,7 @@ cdef class Engine:
                                     variant=True)
                 (<Action>side).route = route_name(f, f.routes.index(route)).encode()
                 sides.append((side, weight))
-            action.split = Split(sides, route.split.key, where)
+            action.split = Split(sides, route.split.key, f"route {f.name} {route.name or f.routes.index(route)}")
         if name:
             action.backend = backends[name]
             action.priority = PRIORITIES[route.priority] if route is not None else PRIORITY_NORMAL

@@ -1,6 +1,7 @@
 # What happens to a request before a server is picked: who it is from, whether it is let in, which route it takes.
 from libc.stdint cimport int64_t, uint32_t
 from fastlb.engine.exchange cimport ClientSide, Exchange
+from fastlb.engine.rate_limit cimport RateLimits
 from fastlb.engine.step cimport Step
 from fastlb.engine.upstream cimport Backend
 from fastlb.http.identity cimport ForwardInfo
@@ -9,6 +10,8 @@ from fastlb.http.request_head cimport RequestHead
 # Begins an exchange and routes it; core.request describes the head at `buf`, `body_len` bytes follow it in memory.
 cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_t head_len, size_t body_len,
                          bint request_done) noexcept
+# Asks the rate limits; false when the exchange was refused.
+cdef bint within_limits(Exchange e, RateLimits limits, RequestHead* h) noexcept
 # Has the exchange wait for `step`, at most `ms`; the client's leaving ends it. The step resumes or answers.
 cdef void park(Exchange e, Step step, uint32_t ms) noexcept
 # The exchange that waited goes on to the next step, and then to its backend.

@@ -12,7 +12,7 @@ from fastlb.engine.buffer cimport Chunk, chunk_new
 from fastlb.engine.capture cimport Captured, request_fault
 from fastlb.engine.core cimport HEAD_OUT, Core
 from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
-from fastlb.engine.rate_limit cimport RateVerdict
+from fastlb.engine.rate_limit cimport RateLimits, RateVerdict
 from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.request_key cimport KEY_NONE, find_key, first_field
 from fastlb.engine.router cimport ROUTE_REFUSED
@@ -111,7 +111,6 @@ cdef void set_client(Exchange e, ClientSide client) noexcept:
 
 cdef void find_route(Exchange e, RequestHead* h) noexcept:
     cdef Frontend front = e.front
-    cdef RateVerdict verdict
     cdef Action action
     cdef int route = front.router.match(h, e.saved.data, e.client.peer())
     if route == ROUTE_REFUSED:
@@ -122,14 +121,26 @@ cdef void find_route(Exchange e, RequestHead* h) noexcept:
         action = action.secure
     e.action = action
     e.priority = action.priority
-    if action.limits is not None and not action.limits.admit(h, e.saved.data, e.client.peer(), e.core.reactor.now_us,
-                                                             &verdict):
-        front.counters[COUNT_DENIED] += 1
-        e.retry_after = verdict.retry_after_s
-        e.fail(429, b"PR", b"rate limit")
+    if action.limits is not None and not within_limits(e, action.limits, h):
         return
     if action.steps is None or take_steps(e):
         go_on(e, h)
+
+
+cdef bint within_limits(Exchange e, RateLimits limits, RequestHead* h) noexcept:
+    cdef RateVerdict v
+    cdef bint ok = limits.admit(h, e.saved.data if e.saved != NULL else NULL, e.client.peer(), e.core.reactor.now_us,
+                                &e.holds, &v)
+    if v.dry:
+        e.note = b"rate limit (dry run)"
+    if limits.told and v.limit:
+        limits.tell(e.extra(), &v)
+    if ok:
+        return True
+    e.front.counters[COUNT_DENIED] += 1
+    e.retry_after = v.retry_after_s
+    e.fail(429, b"PR", b"rate limit")
+    return False
 
 
 cdef bint take_steps(Exchange e) noexcept:

@@ -7,6 +7,7 @@ from fastlb.engine.exchange cimport ClientSide, Exchange
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.proxy_protocol cimport ProxyHeader
 from fastlb.engine.stream cimport Layer, Stream
+from fastlb.engine.upstream cimport Frontend
 
 cdef enum ClientState:
     CLIENT_HEAD = 0             # idle, or a head is coming in; no exchange
@@ -33,6 +34,7 @@ cdef class ClientConnection(ClientSide):
         uint8_t state           # ClientState
         bint close_after        # no further request on this connection
         bint unread_body        # the answer came before the end of the request
+        bint counted            # in the line of its listener's frontend
         sockaddr_in6 address    # of the client: the peer's, or what a PROXY header says; large enough for both families
         sockaddr_in6* reached   # where the client connected to, by a PROXY header; NULL = where it did
 
@@ -63,3 +65,8 @@ cdef void clients_drain(Core core, bint now) noexcept
 # The listener is gone (None: all are): its connections close after their next answer, idle ones after `within_ms`.
 # Tunnels go on.
 cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) noexcept
+
+# Counts a new connection by the frontend's rate limits of connections; what is refused, or would be, is logged.
+cdef bint connection_allowed(Core core, Frontend front, const sockaddr* peer) noexcept
+# A new configuration limits the connections of a frontend: those that are open already count.
+cdef void clients_count(Core core) noexcept

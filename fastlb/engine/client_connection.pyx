@@ -3,20 +3,25 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset, strlen
 from fastlb._core.net cimport (
     AF_INET, AF_INET6, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_PEEK, close, getsockname, ntohs, recv, sockaddr_in,
     sockaddr_storage, socklen_t)
 from fastlb.engine.capture cimport Captured
 from fastlb.engine.core cimport READ_SIZE
+from fastlb.engine.error_log cimport LEVEL_INFO
 from fastlb.engine.exchange cimport Exchange
+from fastlb.engine.log_record cimport LogRecord
 from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.proxy_protocol cimport PROXY_BYTES, PROXY_MORE, ProxyHeader, proxy_parse
+from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.reactor cimport set_deadline
-from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_OPEN, COUNT_PEAK
+from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_DENIED, COUNT_OPEN, COUNT_PEAK
 from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_LAST, STREAM_READABLE
 from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
+from fastlb.engine.upstream cimport front_add, front_leave
+
 
 cdef enum:
     LINGER_BYTES = 1048576
@@ -72,6 +77,8 @@ cdef class ClientConnection(ClientSide):
         if self.reached == NULL:
             return False
         self.reached[0] = h.destination
+        if self.front.accepts is not None and not connection_allowed(self.core, self.front, self.peer()):
+            return False
         return True
 
     cdef void unintroduced(self, const char* p, size_t n, const char* reason) noexcept:
@@ -117,6 +124,7 @@ cdef class ClientConnection(ClientSide):
         self.core = core
         self.listener = listener
         self.front = listener.front
+        self.counted = self.front.max_connections != 0      # by the listener, before it accepted
         core.clients += 1
         self.client_next = core.client_first
         self.client_pprev = &core.client_first
@@ -266,8 +274,31 @@ cdef class ClientConnection(ClientSide):
         if self.client_next != NULL:
             (<ClientConnection>self.client_next).client_pprev = self.client_pprev
         self.listener.front.counters[COUNT_OPEN] -= 1
+        if self.counted:
+            front_leave(self.listener.front)
         self.listener.room()
         self.close_fd(reset)
+
+
+cdef bint connection_allowed(Core core, Frontend front, const sockaddr* peer) noexcept:
+    cdef RateVerdict v
+    cdef LogRecord r
+    cdef char text[ADDRESS_TEXT]
+    cdef uint32_t owed = 0
+    cdef bint ok = front.accepts.admit(NULL, NULL, peer, core.reactor.now_us, &owed, &v)
+    if not ok:
+        front.counters[COUNT_DENIED] += 1
+    if (v.dry or not ok) and core.errors is not None:
+        memset(&r, 0, sizeof(r))
+        r.start_us = <int64_t>core.reactor.now_us + core.reactor.wall_offset_us
+        r.frontend = front.name
+        r.frontend_len = <uint32_t>len(front.name)
+        r.client = text
+        r.client_len = format_address(peer, text)
+        r.reason = b"rate limit of connections (dry run)" if ok else b"rate limit of connections"
+        r.reason_len = <uint32_t>strlen(r.reason)
+        core.errors.log_failure(&r, LEVEL_INFO)
+    return ok
 
 
 cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) noexcept:
@@ -278,6 +309,17 @@ cdef void clients_retire(Core core, ListenerBase listener, uint32_t within_ms) n
         p = c.client_next
         if listener is None or c.listener is listener:
             c.retire(within_ms)
+
+
+cdef void clients_count(Core core) noexcept:
+    cdef PyObject* p = core.client_first
+    cdef ClientConnection c
+    while p != NULL:
+        c = <ClientConnection>p
+        p = c.client_next
+        if c.listener.front.max_connections and not c.counted:
+            c.counted = True
+            front_add(c.listener.front)
 
 
 cdef void clients_drain(Core core, bint now) noexcept:

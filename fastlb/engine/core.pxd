@@ -6,6 +6,7 @@ from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.reactor cimport EventHandler, Reactor
 from fastlb.engine.access_log cimport AccessLog
 from fastlb.engine.error_log cimport ErrorLog
+from fastlb.engine.holds cimport Holds
 from fastlb.engine.proxy_protocol cimport PROXY_OUT
 from fastlb.engine.span_buffer cimport SpanBuffer
 from fastlb.http.request_head cimport RequestHead
@@ -32,6 +33,7 @@ cdef class Core:
         Reporter reporter
         ErrorLog errors         # None = not kept
         SpanBuffer spans        # of the frontends that record any
+        Holds holds             # what exchanges owe to rate limits; None where there are none
         # Scratch: valid only inside one callback, never kept.
         char* rbuf              # received bytes
         char* obuf              # heads being written

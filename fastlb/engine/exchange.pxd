@@ -131,6 +131,8 @@ cdef class Exchange(Waiter):
         uint16_t status
         char term[4]
         const char* reason          # static text, NULL = nothing to say
+        const char* note            # likewise of what was let through all the same, for the log
+        uint32_t holds              # what it owes to rate limits in the end; 0 = nothing
         # monotonic microseconds; 0 = not reached
         uint64_t start_us, head_us, assigned_us, connected_us, response_us
         uint64_t attempt_us         # of the attempt at hand

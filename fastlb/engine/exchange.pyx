@@ -584,6 +584,8 @@ cdef class Exchange(Waiter):
         self.core.reporter.report(<PyObject*>self)
         if self.extras is not None and self.extras.observer is not None:
             self.extras.observer.over(<PyObject*>self)
+        if self.holds:
+            self.core.holds.settle(self.holds, self.bytes_in + self.bytes_out, self.core.reactor.now_us * 1000)
         if self.retrying:
             self.backend.retry.release()
         if self.entry:

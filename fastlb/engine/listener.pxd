@@ -1,4 +1,5 @@
 # Accepts connections.
+from fastlb._core.net cimport sockaddr
 from fastlb.engine.listener_base cimport ListenerBase
 
 cdef class Listener(ListenerBase):
@@ -6,4 +7,5 @@ cdef class Listener(ListenerBase):
         bint accepting
         bint warned             # the pause was reported
     cdef void accept_some(self) noexcept
+    cdef bint welcome(self, int fd, const sockaddr* peer) noexcept
     cdef void pause(self, const char* why) noexcept

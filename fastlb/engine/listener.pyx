@@ -11,15 +11,15 @@ from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_LISTENER, live_counters
 from fastlb._core.net cimport (
     ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLLIN, EPOLL_CTL_ADD, EPOLL_CTL_DEL, SOCK_CLOEXEC,
     SOCK_NONBLOCK, accept4, close, epoll_ctl, epoll_event, errno, sockaddr, sockaddr_storage, socklen_t)
+from fastlb.engine.client_connection cimport connection_allowed
 from fastlb.engine.core cimport Core
 from fastlb.engine.h1_client cimport client_accept
 from fastlb.engine.networks cimport Networks
 from fastlb.engine.reactor cimport set_deadline
-from fastlb.engine.stats cimport COUNT_OPEN
 from fastlb.engine.tcp_session cimport tcp_accept
 from fastlb.engine.tls cimport tls_prepare
 from fastlb.engine.tls_context cimport TlsServer
-from fastlb.engine.upstream cimport Frontend
+from fastlb.engine.upstream cimport Frontend, front_enter, front_leave
 
 import logging
 
@@ -74,25 +74,44 @@ cdef class Listener(ListenerBase):
         cdef sockaddr_storage peer
         cdef socklen_t n
         cdef Frontend front = self.front
+        cdef bint taken
         for _i in range(ACCEPTS):
             if self.core.clients >= self.core.max_clients:
                 self.pause(b"connection limit of the worker reached")
                 return
-            if front.max_connections and front.counters[COUNT_OPEN] >= front.max_connections:
+            if front.max_connections and not front_enter(front):
                 self.pause(b"max_connections of the frontend reached")
                 return
             n = sizeof(peer)
             fd = accept4(self.fd, <sockaddr*>&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
+                if front.max_connections:
+                    front_leave(front)
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
                 if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                     self.pause(b"out of descriptors or memory")
                 return
+            if front.accepts is not None and not self.welcome(fd, <sockaddr*>&peer):
+                if front.max_connections:
+                    front_leave(front)
+                continue
             if front.tcp:
-                tcp_accept(self.core, self, fd, <sockaddr*>&peer)
+                taken = tcp_accept(self.core, self, fd, <sockaddr*>&peer)
             else:
-                client_accept(self.core, self, fd, <sockaddr*>&peer)
+                taken = client_accept(self.core, self, fd, <sockaddr*>&peer)
+            if front.max_connections and not taken:
+                front_leave(front)
+
+    cdef bint welcome(self, int fd, const sockaddr* peer) noexcept:
+        """Counts a new connection by the rate limits; what is over is closed. Behind a proxy that says who the client
+        is, ClientConnection.introduced asks instead."""
+        if self.proxies is not None and self.proxies.contains(peer):
+            return True
+        if connection_allowed(self.core, self.front, peer):
+            return True
+        close(fd)
+        return False
 
     cdef void accept_rest(self) noexcept:
         cdef uint32_t before

@@ -1,14 +1,24 @@
-# Rate limits: the generic cell rate algorithm over a table that all workers share.
+# Rate limits: requests, connections and bytes in a time, requests at once; by key, over a table that all workers share.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from fastlb._core.limit_tables cimport RuleLine
 from fastlb._core.net cimport sockaddr
-from fastlb._core.shared cimport RateSlot
+from fastlb.engine.extras cimport Extras
+from fastlb.engine.holds cimport Holds
 from fastlb.engine.networks cimport Networks
 from fastlb.http.request_head cimport RequestHead
 
+cdef enum RateKind:
+    RATE_REQUESTS = 0           # or connections: one is counted each time
+    RATE_BYTES                  # charged when the exchange has ended
+    RATE_AT_ONCE
+
 cdef struct RateVerdict:
-    uint32_t limit              # requests at once that the rule allows (burst + 1)
+    uint32_t limit              # how much at once the rule allows; 0 = no rule counted this
     uint32_t remaining          # of those, now
     uint32_t retry_after_s      # rounded up, at least 1; 0 when admitted
+    uint32_t reset_s            # until all of it is there again
+    bint dry                    # some rule would have refused it
+    uint32_t rule               # which one `limit` is about
 
 # A request that lacks one of the parts of a rule's key is not counted by it.
 cdef struct KeyPart:
@@ -18,30 +28,40 @@ cdef struct KeyPart:
 
 cdef class RateRule:
     cdef:
-        uint64_t salt           # of the rule: the same key of two rules is counted apart
-        uint64_t interval_ns    # emission interval, 1 / rate
+        uint64_t salt           # the rule's hash
+        uint64_t seed           # of its keys: the same one of two rules is counted apart
+        double unit_ns          # emission interval, 1 / rate
+        uint64_t interval_ns
         uint64_t tolerance_ns   # interval * (burst + 1)
         uint32_t capacity       # burst + 1
+        uint8_t kind            # RateKind
         KeyPart* parts
         int nparts
         uint8_t prefix4         # bits of an address that make a key
         uint8_t prefix6
         bint dry_run
+        bint shared             # with other nodes
         Networks exempt         # None = nobody
-        uint64_t* denied        # counts refusals of this worker, dry ones included
+        RuleLine* line          # counts refusals of all workers
+        RuleLine own
+        object region           # of the line; None = its own
+        readonly bytes label    # in header fields, quoted
+        readonly bytes policy   # item of RateLimit-Policy
         tuple _keep
     cdef uint64_t key(self, const RequestHead* h, const char* base, const sockaddr* client) noexcept
+    cdef bint take(self, Holds holds, uint64_t key, uint64_t now, uint32_t* first, RateVerdict* v) noexcept
 
 cdef class RateLimits:
     cdef:
-        RateSlot* table         # the region's, or one of its own
-        uint64_t mask           # buckets - 1
+        Holds holds
         readonly list rules
-        uint32_t* locks         # LOCKS words, held while a key is entered
-        uint32_t owner          # worker + 1
-        object region           # keeps the table mapped; not to be asked at the end, when the collector has cleared it
-        bint owned              # the table is the limits' own
+        bint told               # in header fields
+        bint separate           # in three fields, as drafts up to 07 had it
+        bytes policy            # value of RateLimit-Policy
     # Hot. True when every rule lets the request pass; a rule behind one that refuses does not count it. `v` is of the
-    # rule that is closest to its limit, or of the one that refused. O(rules), one cache line each.
+    # rule that is closest to its limit, or of the one that refused. `first`: what the exchange owes in the end (Holds).
+    # O(rules), one cache line each.
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,
-                    RateVerdict* v) noexcept
+                    uint32_t* first, RateVerdict* v) noexcept
+    # Adds the header lines that tell of a verdict to those of an exchange.
+    cdef void tell(self, Extras to, const RateVerdict* v) noexcept

@@ -1,69 +1,93 @@
-"""Rate limits: the generic cell rate algorithm (ITU-T I.371) over a table that all workers share.
+"""Rules of rate limits: what is counted, by which key, and what a request over the limit is told.
 
-A key costs one number, its theoretical arrival time (TAT): a request is let through when it does not come earlier than
-TAT - tolerance, and moves TAT on by the emission interval. The number moves by compare and swap, so over any number of
-processes exactly as many requests pass as over one. The table is open: four slots a bucket, one cache line; a slot
-whose TAT has passed is free, for its key has its whole burst back. When all four are busy the one nearest to that is
-given up: under an attack by more keys than the table holds, limits become laxer and never stricter.
+Requests, connections and bytes in a time are counted by rate_table.pyx, requests at once by holds.pyx.
 """
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
-from fastlb._core.atomics cimport fl_lock, fl_unlock
-from fastlb._core.region cimport LOCKS, RATE_SLOTS, Region
+from fastlb._core.atomics cimport fl_add64, fl_cas64, fl_load64
+from fastlb._core.limit_tables cimport MAX_RULES, LimitTables
+from fastlb._core.region cimport Region
 from fastlb._core.xxh3 cimport xxh3_64
+from fastlb.engine.extras cimport Extras
+from fastlb.engine.holds cimport AT_ONCE_REFUSED, AT_ONCE_TAKEN
+from fastlb.engine.rate_table cimport rate_ahead, rate_raise, rate_take
 from fastlb.engine.request_key cimport (
     KEY_COOKIE, KEY_HEADER, KEY_HOST, KEY_IP, KEY_NONE, KEY_PATH, KEY_QUERY, find_key, mask_address)
+from fastlb.http.put cimport put, put_number, put_text
 
-cdef extern from *:
-    """
-    #define fl_rate_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-    #define fl_rate_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-    static inline int fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) {
-        return __atomic_compare_exchange_n(p, &seen, want, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    """
-    uint64_t fl_rate_load(uint64_t* p) noexcept nogil
-    void fl_rate_store(uint64_t* p, uint64_t v) noexcept nogil
-    bint fl_rate_cas(uint64_t* p, uint64_t seen, uint64_t want) noexcept nogil
+import math
 
 cdef enum:
-    WAYS = 4
-    TRIES = 16                  # of a swap that others keep winning; then the request passes uncounted
+    LABEL = 64                  # bytes of a rule's name in header fields
+    LINE = 128                  # of what a field tells of a verdict
+    PROBES = 64
 
 KINDS = {"ip": KEY_IP, "path": KEY_PATH, "host": KEY_HOST, "header": KEY_HEADER, "cookie": KEY_COOKIE,
-         "query": KEY_QUERY, "all": KEY_NONE}
+         "query": KEY_QUERY, "all": KEY_NONE, "route": KEY_NONE}
+OF = {"requests": RATE_REQUESTS, "connections": RATE_REQUESTS, "bytes": RATE_BYTES, "concurrent": RATE_AT_ONCE}
+UNITS = {"bytes": ";qu=\"content-bytes\"", "concurrent": ";qu=\"concurrent-requests\""}
+
+
+cdef RuleLine* claim_line(LimitTables* t, uint64_t rule) noexcept:
+    """The line of this rule, claimed by whoever asks first; NULL when there is none left near its place."""
+    cdef uint64_t at
+    cdef int i
+    for i in range(PROBES):
+        at = (rule + <uint64_t>i) & (MAX_RULES - 1)
+        if fl_load64(&t.rules[at].rule) == 0:
+            fl_cas64(&t.rules[at].rule, 0, rule)
+        if fl_load64(&t.rules[at].rule) == rule:
+            return &t.rules[at]
+    return NULL
 
 
 cdef class RateRule:
     """One rule of a frontend or route.
 
-    name: tells it from others, and over reloads; rate: requests a second, above 0; burst: how many more may come at
-    once; key: parts such as "ip", "path", "host", "header:NAME", "cookie:NAME", "query:NAME", "all" (one count for
-    everybody); prefix4, prefix6: bits of an address that count as one client; exempt: networks not counted.
+    name: tells it from others, over reloads and on other nodes; rate: how much a second, above 0, or of "concurrent"
+    how many at once; burst: how much more may come at once; key: parts such as "ip", "path", "host", "header:NAME",
+    "cookie:NAME", "query:NAME", "all" (one count for everybody); prefix4, prefix6: bits of an address that count as one
+    client; exempt: networks not counted; of: requests | connections | bytes | concurrent; shared: noted for others;
+    label: its name in header fields; span: seconds that the rate was written for; route: whose requests "route" in the
+    key tells from others'.
     """
 
     def __cinit__(self, str name, double rate, unsigned burst=0, key=("ip",), int prefix4=32, int prefix6=64,
-                  bint dry_run=False, exempt=()):
+                  bint dry_run=False, exempt=(), *, str of="requests", bint shared=False, str label="", double span=1,
+                  str route="", region=None):
         cdef bytes raw = name.encode()
         cdef int i
         if not rate > 0:
             raise ValueError(f"rate: {rate!r} is not above 0")
         if not 0 <= prefix4 <= 32 or not 0 <= prefix6 <= 128:
             raise ValueError(f"prefix: {prefix4} of 32, {prefix6} of 128 bits")
-        self.salt = xxh3_64(<const char*>raw, len(raw))
+        if of not in OF:
+            raise ValueError(f"of: {of!r} is none of {', '.join(OF)}")
+        self.kind = OF[of]
+        self.salt = xxh3_64(<const char*>raw, len(raw)) | 1
+        if "route" in key:
+            raw += b"\0" + route.encode()
+        self.seed = xxh3_64(<const char*>raw, len(raw)) | 1
+        self.unit_ns = 1e9 / rate
         self.interval_ns = <uint64_t>max(1.0, 1e9 / rate)
-        self.capacity = burst + 1
-        # Past a hundred years nothing changes any more, and the sums stay within 64 bits.
-        self.tolerance_ns = <uint64_t>min(float(self.interval_ns) * self.capacity, 3e18)
+        self.capacity = <uint32_t>rate if self.kind == RATE_AT_ONCE else burst + 1
+        # Past a hundred years nothing changes any more, and the sums stay within 64 bits. A byte may take less than
+        # one ns.
+        self.tolerance_ns = <uint64_t>min(
+            (self.unit_ns if self.kind == RATE_BYTES else float(self.interval_ns)) * self.capacity, 3e18) or 1
         self.prefix4 = prefix4
         self.prefix6 = prefix6
         self.dry_run = dry_run
+        self.shared = shared
         self.exempt = Networks(exempt) if exempt else None
+        self.label = f'"{label[:LABEL - 2] or 1}"'.encode()
+        quota, window = self._quota(rate, span)
+        self.policy = self.label + f";q={quota}{UNITS.get(of, '')}".encode() + (b";w=%d" % window if window else b"")
         names = []
         self.nparts = len(key)
         self.parts = <KeyPart*>calloc(max(1, self.nparts), sizeof(KeyPart))
-        self.denied = <uint64_t*>calloc(1, sizeof(uint64_t))
-        if self.parts == NULL or self.denied == NULL:
+        if self.parts == NULL:
             raise MemoryError
         for i, part in enumerate(key):
             kind, _, what = part.partition(":")
@@ -75,15 +99,25 @@ cdef class RateRule:
             self.parts[i].name = <const char*>text
             self.parts[i].name_len = <uint32_t>len(text)
         self._keep = tuple(names)
+        self.region = region
+        self.line = claim_line(&(<Region>region).limits, self.salt) if region is not None else NULL
+        if self.line == NULL:
+            self.line = &self.own
 
     def __dealloc__(self):
         free(self.parts)
-        free(self.denied)
+
+    def _quota(self, double rate, double span):
+        """(how much, in how many seconds): the rate as it was written, or what may come at once where that is more."""
+        if self.kind == RATE_AT_ONCE:
+            return self.capacity, 0
+        quota = max(round(rate * span), self.capacity, 1)
+        return quota, max(1, math.ceil(quota / rate - 1e-6))
 
     @property
     def refused(self):
-        """Requests that this worker refused by the rule, or would have with `dry_run` off."""
-        return self.denied[0]
+        """Requests that all workers refused by the rule, or would have with `dry_run` off."""
+        return fl_load64(&self.line.refused) + fl_load64(&self.line.dry)
 
     cdef uint64_t key(self, const RequestHead* h, const char* base, const sockaddr* client) noexcept:
         """Hash of rule and key, 0 when the request has no such key."""
@@ -92,7 +126,7 @@ cdef class RateRule:
         cdef const char* p
         cdef size_t n
         cdef int i
-        joined[0] = self.salt
+        joined[0] = self.seed
         for i in range(self.nparts):
             if self.parts[i].kind == KEY_NONE:
                 continue
@@ -107,120 +141,170 @@ cdef class RateRule:
             joined[0] = xxh3_64(<const char*>joined, sizeof(joined))
         return joined[0] | 1
 
+    cdef bint take(self, Holds holds, uint64_t key, uint64_t now, uint32_t* first, RateVerdict* v) noexcept:
+        """Counts one; false when it is too much, and then nothing is counted."""
+        cdef uint64_t ahead
+        cdef uint32_t used = 0
+        cdef double left
+        cdef int got
+        cdef bint ok
+        v.limit = self.capacity
+        v.retry_after_s = 0
+        v.remaining = 0
+        v.reset_s = 0
+        if self.kind == RATE_AT_ONCE:
+            got = holds.take(key, self.capacity, first, &used)
+            if got == AT_ONCE_TAKEN:
+                v.remaining = self.capacity - used
+            elif got == AT_ONCE_REFUSED:
+                v.retry_after_s = 1
+                return False
+            else:
+                fl_add64(&self.line.uncounted, 1)
+                v.remaining = self.capacity
+            return True
+        if self.kind == RATE_BYTES:
+            ahead = rate_ahead(&holds.table, key, now)
+            ok = ahead < self.tolerance_ns
+            if ok:
+                holds.owe(key, self.unit_ns, self.shared, first)
+            else:
+                ahead += 1              # there must be something left
+        else:
+            ok = rate_take(&holds.table, key, now, self.interval_ns, self.tolerance_ns, &ahead)
+            if ok and self.shared:
+                holds.note(key, self.interval_ns)
+            if not ok:
+                v.retry_after_s = seconds_up(ahead - self.tolerance_ns)
+                v.reset_s = seconds_up(ahead - self.interval_ns)
+                return False
+        if ok:
+            left = <double>(self.tolerance_ns - ahead)
+            left = left / self.unit_ns + 1e-6 if self.kind == RATE_BYTES else left // self.interval_ns
+            v.remaining = <uint32_t>left if left < 4e9 else 4000000000
+        else:
+            v.retry_after_s = seconds_up(ahead - self.tolerance_ns)
+        v.reset_s = seconds_up(ahead)
+        return ok
+
+
+cdef inline uint32_t seconds_up(uint64_t ns) noexcept nogil:
+    cdef uint64_t s = (ns + 999999999) // 1000000000
+    return <uint32_t>s if s < 0xffffffffu else 0xffffffffu
+
 
 cdef class RateLimits:
     """The rules of a frontend and a route, in that order.
 
-    region: whose table to use, as `worker`; None for one of its own (tools and tests).
+    holds: the tables and what this worker counts there; None for those of `region`, or without one for its own (tools
+    and tests). fields: "combined", "separate" or "none": how answers tell of the limits.
     """
 
-    def __cinit__(self, list rules not None, region=None, int slots=1024, int worker=0):
-        cdef Region shared
+    def __cinit__(self, list rules not None, region=None, int slots=1024, int worker=0, *, Holds holds=None,
+                  str fields="combined"):
         self.rules = rules
-        self.owner = <uint32_t>worker + 1
-        self.region = region
-        if region is not None:
-            shared = region
-            self.table = shared.rates()
-            self.locks = shared.locks()
-            self.mask = RATE_SLOTS // WAYS - 1
-        else:
-            self.owned = True
-            if slots < WAYS or slots & (slots - 1):
-                raise ValueError(f"slots: {slots} is not a power of two of at least {WAYS}")
-            self.table = <RateSlot*>calloc(slots, sizeof(RateSlot))
-            self.locks = <uint32_t*>calloc(LOCKS, sizeof(uint32_t))
-            if self.table == NULL or self.locks == NULL:
-                raise MemoryError
-            self.mask = slots // WAYS - 1
-
-    def __dealloc__(self):
-        if self.owned:
-            free(self.table)
-            free(self.locks)
+        self.holds = Holds(region, worker, slots) if holds is None else holds
+        told = [rule.policy for rule in rules if not (<RateRule>rule).dry_run]
+        self.told = fields != "none" and len(told) > 0
+        self.separate = fields == "separate"
+        self.policy = b", ".join(told)
 
     cdef bint admit(self, const RequestHead* h, const char* base, const sockaddr* client, uint64_t now_us,
-                    RateVerdict* v) noexcept:
+                    uint32_t* first, RateVerdict* v) noexcept:
         cdef RateRule rule
         cdef RateVerdict one
         cdef uint64_t key
+        cdef uint32_t i = 0
         v.limit = 0
         v.remaining = 0xffffffff
-        v.retry_after_s = 0
+        v.retry_after_s = v.reset_s = 0
+        v.rule = 0
+        v.dry = one.dry = False
         for rule in self.rules:
+            i += 1
             if rule.exempt is not None and rule.exempt.contains(client):
                 continue
             key = rule.key(h, base, client)
             if key == 0:
                 continue
-            if take(self, key, now_us * 1000, rule, &one):
-                if one.remaining < v.remaining:
+            one.rule = i - 1
+            if rule.take(self.holds, key, now_us * 1000, first, &one):
+                if one.remaining < v.remaining and not rule.dry_run:
+                    one.dry = v.dry
                     v[0] = one
                 continue
-            rule.denied[0] += 1
-            if not rule.dry_run:
-                v[0] = one
-                return False
+            if rule.dry_run:
+                fl_add64(&rule.line.dry, 1)
+                v.dry = True
+                continue
+            fl_add64(&rule.line.refused, 1)
+            one.dry = v.dry
+            v[0] = one
+            return False
         return True
+
+    cdef void tell(self, Extras to, const RateVerdict* v) noexcept:
+        cdef char value[LINE]
+        cdef char* o
+        cdef RateRule rule
+        if not self.told or v.limit == 0:
+            return
+        rule = <RateRule>self.rules[v.rule]
+        if self.separate:
+            to.add_response(b"RateLimit-Limit", 15, value, <size_t>(put_number(value, v.limit) - value))
+            to.add_response(b"RateLimit-Remaining", 19, value, <size_t>(put_number(value, v.remaining) - value))
+            to.add_response(b"RateLimit-Reset", 15, value, <size_t>(put_number(value, v.reset_s) - value))
+            return
+        to.add_response(b"RateLimit-Policy", 16, self.policy, <size_t>len(self.policy))
+        o = put(value, <const char*>rule.label, <size_t>len(rule.label))
+        o = put_number(put_text(o, b";r="), v.remaining)
+        if rule.kind != RATE_AT_ONCE:
+            o = put_number(put_text(o, b";t="), v.reset_s)
+        to.add_response(b"RateLimit", 9, value, <size_t>(o - value))
 
     def check(self, key, double now):
         """Counts one request of a made-up key by the first rule, `now` in seconds: (admitted, remaining, retry after
         in seconds). For tests and tools."""
         cdef RateVerdict v
-        cdef bytes raw = key if isinstance(key, bytes) else key.encode()
-        cdef bint ok = take(self, xxh3_64(<const char*>raw, len(raw)) | 1, <uint64_t>(now * 1e9 + 0.5), self.rules[0],
-                            &v)
+        cdef uint32_t first = 0
+        cdef RateRule rule = self.rules[0]
+        cdef bint ok = rule.take(self.holds, number(key), <uint64_t>(now * 1e9 + 0.5), &first, &v)
         return ok, v.remaining, v.retry_after_s
 
+    def settle(self, key, double now, int64_t size):
+        """`check`, and the exchange ends at once after `size` bytes: what check says. For tests and tools."""
+        cdef RateVerdict v
+        cdef uint32_t first = 0
+        cdef RateRule rule = self.rules[0]
+        cdef uint64_t at = <uint64_t>(now * 1e9 + 0.5)
+        cdef bint ok = rule.take(self.holds, number(key), at, &first, &v)
+        self.holds.settle(first, <uint64_t>size, at)
+        return ok, v.remaining, v.retry_after_s
 
-cdef RateSlot* enter(RateSlot* bucket, uint64_t key, uint32_t* lock, uint32_t owner) noexcept:
-    """The slot of a key that was not in its bucket; under the lock, for two workers must not give it one each."""
-    cdef bint locked = fl_lock(lock, owner)
-    cdef uint64_t tat, oldest = 0
-    cdef int i, victim = -1
-    for i in range(WAYS):
-        if fl_rate_load(&bucket[i].key) == key:
-            victim = i
-            break
-        tat = fl_rate_load(&bucket[i].tat) if fl_rate_load(&bucket[i].key) else 0
-        if victim < 0 or tat < oldest:
-            victim = i
-            oldest = tat
-    if bucket[victim].key != key:
-        # What the key before had left here must not count against this one.
-        fl_rate_store(&bucket[victim].key, 0)
-        fl_rate_store(&bucket[victim].tat, 0)
-        fl_rate_store(&bucket[victim].key, key)
-    if locked:
-        fl_unlock(lock)
-    return &bucket[victim]
+    def header(self, key, double now):
+        """The header lines of the answer to a request that `check` would count. For tests and tools."""
+        cdef RateVerdict v
+        cdef uint32_t first = 0
+        cdef Extras to = Extras.__new__(Extras)
+        v.rule = 0
+        (<RateRule>self.rules[0]).take(self.holds, number(key), <uint64_t>(now * 1e9 + 0.5), &first, &v)
+        self.tell(to, &v)
+        return to.response.data[:to.response.end] if to.response != NULL else b""
+
+    def raise_to(self, key, double tat):
+        """Moves the key's theoretical arrival time on, in seconds. For tests and tools."""
+        rate_raise(&self.holds.table, number(key), <uint64_t>(tat * 1e9))
 
 
-cdef bint take(RateLimits limits, uint64_t key, uint64_t now, RateRule rule, RateVerdict* v) noexcept:
-    """Counts one request at `now` (ns); false when it comes too early, and then nothing is counted."""
-    cdef uint64_t at = key >> 20 & limits.mask
-    cdef RateSlot* bucket = &limits.table[at * WAYS]
-    cdef RateSlot* slot
-    cdef uint64_t tat, fresh
-    cdef int i, _try
-    v.limit = rule.capacity
-    v.retry_after_s = 0
-    for _try in range(TRIES):
-        slot = NULL
-        for i in range(WAYS):
-            if fl_rate_load(&bucket[i].key) == key:
-                slot = &bucket[i]
-                break
-        if slot == NULL:
-            slot = enter(bucket, key, &limits.locks[at & (LOCKS - 1)], limits.owner)
-        tat = fl_rate_load(&slot.tat)
-        fresh = (tat if tat > now else now) + rule.interval_ns
-        if fresh > now + rule.tolerance_ns:
-            v.remaining = 0
-            v.retry_after_s = <uint32_t>((fresh - now - rule.tolerance_ns + 999999999) // 1000000000)
-            return False
-        if fl_rate_cas(&slot.tat, tat, fresh):
-            v.remaining = <uint32_t>((now + rule.tolerance_ns - fresh) // rule.interval_ns)
-            return True
-    v.remaining = 0
-    return True
+cdef uint64_t number(object key):
+    cdef bytes raw = key if isinstance(key, bytes) else key.encode()
+    return xxh3_64(<const char*>raw, len(raw)) | 1
+
+
+def rule_counts(Region region not None, str name):
+    """(refused, would have refused, let through uncounted) by the rule of this name, over all workers."""
+    cdef bytes raw = name.encode()
+    cdef RuleLine* line = claim_line(&region.limits, xxh3_64(<const char*>raw, len(raw)) | 1)
+    if line == NULL:
+        return 0, 0, 0
+    return fl_load64(&line.refused), fl_load64(&line.dry), fl_load64(&line.uncounted)

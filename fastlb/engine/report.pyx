@@ -99,6 +99,7 @@ cdef void write_report(Exchange e) noexcept:
     cdef uint64_t total
     cdef int by_class = COUNT_OTHER
     cdef const char* base
+    cdef const char* reason = e.reason
     cdef bytes name
     if e.start_us == 0:
         e.start_us = now
@@ -112,9 +113,11 @@ cdef void write_report(Exchange e) noexcept:
         count(e.server.counters, e, by_class, total)
     if e.term[0] == c'P' and e.backend is None:
         e.front.counters[COUNT_BAD_REQUESTS] += 1
+    if reason == NULL:
+        reason = e.note
     # Of a malformed request nothing was saved: it belongs to no trace.
     cdef bint recorded = e.front.spans and e.trace.sampled and e.saved != NULL
-    if (not core.log.enabled and e.reason == NULL and not recorded) or e.front.internal:
+    if (not core.log.enabled and reason == NULL and not recorded) or e.front.internal:
         return
     memset(&r, 0, sizeof(r))
     r.start_us = <int64_t>e.start_us + core.reactor.wall_offset_us
@@ -186,9 +189,9 @@ cdef void write_report(Exchange e) noexcept:
         if e.trace.length:
             r.trace_id = e.saved.data + e.trace.at + 3
         r.trace_id_len = 32
-    if e.reason != NULL:
-        r.reason = e.reason
-        r.reason_len = <uint32_t>strlen(e.reason)
+    if reason != NULL:
+        r.reason = reason
+        r.reason_len = <uint32_t>strlen(reason)
     if e.extras is not None and e.extras.user is not None:
         name = e.extras.user
         r.user = name
@@ -199,9 +202,10 @@ cdef void write_report(Exchange e) noexcept:
         core.log.write(&r)
     if recorded:
         record_span(e, &r)
-    if e.reason != NULL and core.errors is not None:
+    if reason != NULL and core.errors is not None:
         # Clients come and go; what a server or the proxy itself did wrong is the operator's business.
-        core.errors.log_failure(&r, LEVEL_INFO if e.term[0] in (c'C', c'c', c'P') else LEVEL_WARNING)
+        core.errors.log_failure(&r, LEVEL_INFO if e.reason == NULL or e.term[0] in (c'C', c'c', c'P')
+                                else LEVEL_WARNING)
 
 
 cdef void tell_tls(TlsLayer t, LogRecord* r) noexcept:

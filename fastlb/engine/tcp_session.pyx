@@ -10,6 +10,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr
+from fastlb.engine.admission cimport within_limits
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
 from fastlb.engine.client_hello cimport HELLO_INPUT, HELLO_MORE, HELLO_NONE, hello_parse
@@ -18,11 +19,10 @@ from fastlb.engine.core cimport READ_SIZE
 from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastlb.engine.networks cimport format_address
-from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.request_key cimport KEY_NONE, find_key
 from fastlb.engine.server cimport Server, ServerConnection
-from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_DENIED, COUNT_PEAK, count_up
+from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_PEAK, count_up
 from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
@@ -158,7 +158,6 @@ cdef class TcpClient(ClientConnection):
         cdef Core core = self.core
         cdef Exchange e
         cdef Action action
-        cdef RateVerdict verdict
         cdef const char* key
         cdef size_t key_len
         cdef int route
@@ -169,10 +168,7 @@ cdef class TcpClient(ClientConnection):
         e.action = action
         if h != NULL:
             self.remember(e, h)
-        if action.limits is not None and not action.limits.admit(core.request, NULL, self.peer(), core.reactor.now_us,
-                                                                 &verdict):
-            self.front.counters[COUNT_DENIED] += 1
-            e.fail(429, b"PR", b"rate limit")
+        if action.limits is not None and not within_limits(e, action.limits, core.request):
             return
         if action.backend is None:
             e.fail(404, b"PR", b"no route matches")

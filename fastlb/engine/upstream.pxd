@@ -1,6 +1,8 @@
 # A backend and a frontend as a worker sees them: one snapshot's tables, replaced as a whole.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
+from fastlb._core.atomics cimport fl_add32, fl_store32, fl_sub32_floor
+from fastlb._core.limit_tables cimport FrontLine
 from fastlb.balance.selector cimport Selector
 from fastlb.engine.affinity cimport Affinity
 from fastlb.engine.capture cimport Captured
@@ -76,7 +78,10 @@ cdef class Frontend:
         bint abort_on_close
         bint redirect_https
         dict challenges             # path -> Action that answers an ACME server; None = nothing is asked
-        uint32_t max_connections
+        uint32_t max_connections    # over all workers; 0 = unlimited
+        FrontLine* line             # shared: counts them where there is a limit
+        uint32_t* line_held         # this worker's part of that
+        RateLimits accepts          # of new connections; None = unlimited
         Networks trust              # None = nobody
         Captured captured           # the last malformed request
         Networks explain            # clients that get X-Fastlb-Explain; None = nobody
@@ -86,3 +91,21 @@ cdef class Frontend:
         const char* trace_share     # of find_trace; lives in `trace_text`
         bytes trace_text
         uint64_t* counters
+
+# One client connection more of all workers, counted before it is accepted; false, and nothing is counted, at the limit.
+cdef inline bint front_enter(Frontend front) noexcept:
+    fl_store32(front.line_held, front.line_held[0] + 1)
+    if fl_add32(&front.line.open, 1) < front.max_connections:
+        return True
+    front_leave(front)
+    return False
+
+# Counted here first, so that a death in between gives back too much and never too little.
+cdef inline void front_add(Frontend front) noexcept:
+    fl_store32(front.line_held, front.line_held[0] + 1)
+    fl_add32(&front.line.open, 1)
+
+cdef inline void front_leave(Frontend front) noexcept:
+    fl_sub32_floor(&front.line.open, 1)
+    if front.line_held[0]:
+        fl_store32(front.line_held, front.line_held[0] - 1)

@@ -32,6 +32,7 @@ from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.names import Names
+from fastlb.runtime.rate_sync import RateSync
 from fastlb.runtime.spans import Spans
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
@@ -92,6 +93,7 @@ class Service:
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
         self.adaptive = Adaptive(self.region)
+        self.rates = RateSync(self.region, self.events)
         self.breakers = Breakers(self.region, self.events, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self.lock = asyncio.Lock()  # held while the spec is being replaced
@@ -161,6 +163,7 @@ class Service:
         self.breakers.apply(self.spec, self.assignment)
         self.adaptive.start()
         self.adaptive.apply(self.spec, self.assignment)
+        self.rates.apply(self.spec)
         self.tls.start(crew)
 
         async def readdress(found: Mapping[str, Answer]) -> None:
@@ -265,6 +268,7 @@ class Service:
         self.outliers.apply(spec, assignment)
         self.breakers.apply(spec, assignment)
         self.adaptive.apply(spec, assignment)
+        self.rates.apply(spec)
         for index, window in joined:  # what begins to be checked in another way had its slow start cut off
             self.ramps.start(index, window)
         return errors
@@ -306,6 +310,7 @@ class Service:
         self.outliers.close()
         self.breakers.close()
         self.adaptive.close()
+        self.rates.close()
         await self.monitor.close()
         self.ramps.close()
 

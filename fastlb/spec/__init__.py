@@ -79,6 +79,16 @@ class Resolver:
 
 
 @dataclass(frozen=True, slots=True)
+class Redis:
+    """Where nodes meet that share rates."""
+
+    url: str = field(default="", repr=False)  # redis:// or rediss://, with its password; or env:NAME, or file:PATH
+    interval: float = 0.1  # seconds between two exchanges
+    timeout: float = 1.0  # of one; then each node limits alone
+    prefix: str = "fastlb:rate:"  # of the keys
+
+
+@dataclass(frozen=True, slots=True)
 class Tracing:
     """Of the frontends whose `forwarded.traceparent` is on."""
 
@@ -127,6 +137,7 @@ class Spec:
     tls: TlsSettings = field(default_factory=TlsSettings)
     tracing: Tracing = field(default_factory=Tracing)
     resolver: Resolver = field(default_factory=Resolver)
+    redis: Redis = field(default_factory=Redis)
     admin: Admin = field(default_factory=Admin)
     source: str = ""  # file it came from, for messages
     changes: tuple[ServerChange, ...] = ()  # of the overlay

@@ -102,12 +102,15 @@ class Frontend:
     redirect_https: bool = False
     hsts: Hsts | None = None
     rate_limits: tuple[RateLimit, ...] = ()
+    rate_limit_headers: str = (
+        "combined"  # combined: RateLimit, RateLimit-Policy | separate: -Limit, -Remaining, -Reset | none
+    )
     access: Access | None = None
     auth: str = ""  # of Spec.auth; '' = nobody is asked
     mirror: Mirror | None = None
     faults: tuple[Fault, ...] = ()
     abort_on_close: bool = True  # HAProxy's option abortonclose: a client that closes its side is gone
-    max_connections: int = 0  # a process; 0 = unlimited
+    max_connections: int = 0  # over all workers; 0 = unlimited
     explain: tuple[str, ...] = ()  # networks whose clients get X-Fastlb-Explain, CIDR
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)

@@ -38,15 +38,19 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Requests of one key that pass; what is over gets 429. Counted exactly over all workers (GCRA)."""
+    """How much of one key passes; a request over it gets 429. Counted exactly over all workers (GCRA)."""
 
-    rate: float  # a second, above 0
+    rate: float  # a second, above 0; of "concurrent" how many at once
     burst: int = 0  # how many more may come at once
-    key: tuple[str, ...] = ("ip",)  # ip | path | host | header:NAME | cookie:NAME | query:NAME; () = all together
+    key: tuple[str, ...] = ("ip",)  # ip | path | host | route | header:N | cookie:N | query:N; () = all together
     ipv4_prefix: int = 32  # bits of an address that make one client
     ipv6_prefix: int = 64
     exempt: tuple[str, ...] = ()  # networks that are not counted
     dry_run: bool = False  # count and log what would be refused, refuse nothing
+    of: str = "requests"  # requests | connections | bytes | concurrent
+    span: float = 1.0  # seconds that the rate was written for: what header fields tell
+    name: str = ""  # in header fields; '' = its place
+    shared: bool = False  # with the other nodes that use the same Redis
 
 
 @dataclass(frozen=True, slots=True)

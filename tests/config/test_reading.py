@@ -190,12 +190,14 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         [frontends.web]
         listen = "127.0.0.1:81"
         rate_limits.rate = "2/m"
+        rate_limit_headers = "separate"
         rate_limits.burst = 3
         rate_limits.key = ["ip", "host"]
         rate_limits.ipv4_prefix = 24
         rate_limits.ipv6_prefix = 48
         rate_limits.exempt = "10.0.0.0/8"
         rate_limits.dry_run = true
+        rate_limits.name = "few"
         access = { allow = "10.1.0.0/16", deny = "10.1.1.0/24", action = "drop", tarpit = "4s", tarpit_max = 5 }
         auth = "a"
         mirror = "app"
@@ -290,7 +292,10 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert web.forwarded == spec.Forwarded(False, False, True, True, True, True, True, ("10.0.0.0/8", "::1/128"), False)
     assert web.request_headers == spec.HeaderRules(("D",), (("A", "1"),), (("B", "2"), ("B", "3"), ("C", "4")))
     assert web.response_headers == spec.HeaderRules(set=(("E", "5"),))
-    assert web.rate_limits == (spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True),)
+    assert web.rate_limits == (
+        spec.RateLimit(2 / 60, 3, ("ip", "host"), 24, 48, ("10.0.0.0/8",), True, span=60.0, name="few"),
+    )
+    assert web.rate_limit_headers == "separate"
     assert web.access == spec.Access(("10.1.0.0/16",), ("10.1.1.0/24",), "drop", 4.0, 5)
     assert web.faults == (spec.Fault(delay=1.0),)
     assert (web.auth, web.mirror) == ("a", spec.Mirror("app"))
@@ -305,7 +310,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         query=(("q", "1"),),
         priority="low",
         source=("10.1.2.3/32",),
-        rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",))),
+        rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",), span=3600.0)),
         access=spec.Access(("10.2.0.0/16",)),
         auth="none",
         mirror=spec.Mirror("app", 0.05),

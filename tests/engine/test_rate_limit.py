@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlb._core.region import Region
+from fastlb.engine.holds import Holds
 from fastlb.engine.rate_limit import RateLimits, RateRule
 
 
@@ -130,3 +131,66 @@ def test_a_new_key_is_entered_once_by_all_processes() -> None:
     for w in workers:
         w.join(timeout=60)
     assert sum(passed) == 5000, passed
+
+
+def test_bytes_leave_a_debt() -> None:
+    """A kilobyte a second, ten at once: who has something left is let in, and pays for all of it afterwards."""
+    one = limiter(1024, 10 * 1024 - 1, of="bytes")
+    assert one.settle("k", 100.0, 9 * 1024) == (True, 10240, 0)
+    assert one.settle("k", 100.0, 5 * 1024) == (True, 1024, 0)
+    assert one.settle("k", 100.0, 1) == (False, 0, 5)  # four kilobytes too many, and one byte must be left
+    assert one.settle("k", 103.9, 1)[0] is False
+    assert one.settle("k", 104.1, 1)[0] is True
+
+
+def test_header_fields() -> None:
+    assert limiter(100, 50, label="few").header("k", 1.0) == (
+        b'RateLimit-Policy: "few";q=100;w=1\r\nRateLimit: "few";r=50;t=1\r\n'
+    )
+    slow = limiter(5 / 60, 0, span=60)
+    assert slow.header("k", 1.0) == b'RateLimit-Policy: "1";q=5;w=60\r\nRateLimit: "1";r=0;t=12\r\n'
+    assert slow.header("k", 7.0) == b'RateLimit-Policy: "1";q=5;w=60\r\nRateLimit: "1";r=0;t=6\r\n'
+    at_once = RateLimits([RateRule("test", 3, of="concurrent")])
+    assert at_once.header("k", 1.0) == (b'RateLimit-Policy: "1";q=3;qu="concurrent-requests"\r\nRateLimit: "1";r=2\r\n')
+    separate = RateLimits([RateRule("test", 1, 4)], fields="separate")
+    assert separate.header("k", 1.0) == b"RateLimit-Limit: 5\r\nRateLimit-Remaining: 4\r\nRateLimit-Reset: 1\r\n"
+    assert RateLimits([RateRule("test", 1, dry_run=True)]).header("k", 1.0) == b""
+
+
+KEYS = [n * 0x9E3779B97F4A7C15 % 2**64 for n in range(1, 21)]
+
+
+def _take_at_once(fd: int, worker: int, start: object, result: Queue[list[int]], stay: object) -> None:
+    one = Holds(Region.attach(fd), worker)
+    start.wait()  # type: ignore[attr-defined]
+    result.put([one.at_once(key, 1000, 1000) for key in KEYS])
+    stay.wait()  # type: ignore[attr-defined]
+
+
+def test_at_once_is_exact_over_processes_and_given_back() -> None:
+    region = Region.create(shared=True, slots=5)
+    context = multiprocessing.get_context("fork")
+    start, stay, result = context.Barrier(4), context.Barrier(5), context.Queue()
+    workers = [
+        context.Process(target=_take_at_once, args=(region.fd, w, start, result, stay)) for w in range(4)
+    ]  # fmt: skip
+    for w in workers:
+        w.start()
+    passed = [result.get(timeout=60) for _ in workers]
+    assert [sum(of) for of in zip(*passed, strict=True)] == [1000] * 20
+    stay.wait()
+    for w in workers:
+        w.join(timeout=60)
+    mine = Holds(region, 4)
+    assert mine.at_once(KEYS[0], 1000) == 0
+    for slot in range(4):
+        region.begin_worker(slot)
+        region.reap(slot)
+    assert [mine.at_once(key, 1000, 1001) for key in KEYS] == [1000] * 20
+
+
+def test_a_full_bucket_lets_through_uncounted() -> None:
+    """Nine keys of one bucket of eight: the ninth finds no room, and is not refused either."""
+    one = Holds()
+    keys = [(n << 40) | 7 for n in range(1, 10)]
+    assert [one.at_once(key, 1, 5) for key in keys] == [1] * 8 + [0]
