@@ -1,9 +1,9 @@
 """Asks a service whether a request may pass, as Traefik's forwardAuth, nginx's auth_request and Envoy's ext_authz do.
 
-The question is a GET with the request's own header fields and with who asks for what in X-Forwarded-* and X-Original-*;
-bodies stay here. It goes to a backend of the configuration (inner.pyx). 2xx lets the request through, and the server
-gets chosen fields of the answer; 3xx and 4xx are given to the client; anything else is a failure. What the client itself
-sends under those names reaches neither the service nor, by the route's rules, the server.
+The question is a GET with the request's own header fields and with who asks for what in X-Forwarded-* and
+X-Original-*; bodies stay here. It goes to a backend of the configuration (inner.pyx). 2xx lets the request through,
+and the server gets chosen fields of the answer; 3xx and 4xx are given to the client; anything else is a failure.
+What the client itself sends under those names reaches neither the service nor, by the route's rules, the server.
 """
 
 from libc.string cimport memcpy

@@ -55,8 +55,8 @@ cdef void _set_caps(
 
 
 _set_caps(&_caps_file, 16384, 512, 2048, 4096, 256, 512, 256)
-_set_caps(&_caps_datagram, 4096, 256, 1024, 1024, 128, 256, 96)
-_set_caps(&_caps_pipe, 1728, 128, 288, 384, 64, 160, 64)
+_set_caps(&_caps_datagram, 3584, 256, 832, 1024, 128, 256, 96)
+_set_caps(&_caps_pipe, 1472, 128, 224, 288, 64, 160, 64)
 
 
 cdef const Caps* caps_for(uint32_t limit) noexcept nogil:

@@ -13,6 +13,7 @@ NAMES = (
     "connections", "current", "peak", "requests", "bytes_in", "bytes_out", "1xx", "2xx", "3xx", "4xx", "5xx", "other",
     "bad_requests", "denied", "connect_errors", "response_errors", "retries", "redispatches", "client_aborts",
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
-    "idle", "intercepted", "open", "retrying")
+    "idle", "intercepted", "open", "retrying", "handshake_full", "handshake_resumed", "tls_1_2", "handshake_protocol",
+    "handshake_certificate", "handshake_left", "handshake_timeout")
 # Counters that say how many there are now; a worker that starts sets its own to zero.
 GAUGES = ("current", "queued", "idle", "open", "retrying")

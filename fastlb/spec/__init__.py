@@ -131,7 +131,6 @@ class Spec:
 
     frontends: tuple[Frontend, ...]
     backends: tuple[Backend, ...]
-    auth: tuple[Auth, ...] = ()
     global_: Global = field(default_factory=Global)
     log: Log = field(default_factory=Log)
     tls: TlsSettings = field(default_factory=TlsSettings)
@@ -139,5 +138,6 @@ class Spec:
     resolver: Resolver = field(default_factory=Resolver)
     redis: Redis = field(default_factory=Redis)
     admin: Admin = field(default_factory=Admin)
+    auth: tuple[Auth, ...] = ()
     source: str = ""  # file it came from, for messages
     changes: tuple[ServerChange, ...] = ()  # of the overlay

@@ -108,7 +108,7 @@ def test_json_of_a_file(file: str) -> None:
         (("GET", "x"), "'x' is neither a URL such as http://host/path nor a path"),
         (("GET", "/", "--from", "me"), "'me' is not an address"),
         (("GET", "/", "-H", "nothing"), "'nothing': must be 'Name: value'"),
-        (("GET",), "'' is neither a URL"),
+        (("GET",), "'GET' is neither a URL"),
         (("udp://127.0.0.1:53",), "no frontend listens on port 53"),
         (("GET", "/", "--frontend", "wed"), "there is no HTTP frontend 'wed' (there are web)"),
     ],

@@ -68,7 +68,7 @@ def test_what_is_wrong(text: str, words: str) -> None:
 def test_mirrors() -> None:
     rest = REST.replace('mirror = "new"', 'mirror = { backend = "mew", percent = "200%" }')
     found = problems(f"auth.a.basic.users = {USER}\n", rest)
-    assert any('did you mean "new"' in one for one in found) and any("percent" in one for one in found)
+    assert any("there are app, new" in one for one in found) and any("percent" in one for one in found)
     rest = REST.replace('mirror = "new"', 'mirror = { backend = "new", timeout = 0 }')
     assert any("must be more than 0" in one for one in problems(f"auth.a.basic.users = {USER}\n", rest))
     found = problems(f"auth.a.basic.users = {USER}\n", REST.replace('mirror = "new"', 'mirror = "app"'))
