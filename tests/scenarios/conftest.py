@@ -9,7 +9,9 @@ import pytest
 from tests.e2e.conftest import balancer, no_wire_left, origin, shared_balancer
 from tests.e2e.servers import Answering
 
-__all__ = ["balancer", "named", "no_wire_left", "origin", "shared_balancer"]
+from .gate import Gate
+
+__all__ = ["balancer", "gate", "named", "no_wire_left", "origin", "shared_balancer"]
 
 
 @pytest.fixture(scope="module")
@@ -19,3 +21,12 @@ def named() -> Iterator[list[Answering]]:
     yield servers
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A server that answers when its `go` is set."""
+    one = Gate()
+    yield one
+    one.go.set()
+    one.server.stop()

@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-
-import pytest
 
 from tests.e2e.balancer import Balancer, Balancers
 from tests.e2e.servers import Answering
-from tests.e2e.wire import BrokenOff, Message, Wire
+from tests.e2e.wire import BrokenOff, Wire
 from tests.helpers import wait_until
 
-
-class Gate:
-    """A server that notes who came, and answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.came: list[str] = []
-        self.server = Answering(self._answer)
-
-    def _answer(self, request: Message) -> bytes:
-        self.came.append(request.target)
-        self.go.wait(60)
-        return b"done"
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.go.set()
-    one.server.stop()
+from .gate import Gate
 
 
 def closed(wire: Wire) -> bool:

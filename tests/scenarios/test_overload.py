@@ -6,37 +6,13 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.e2e.balancer import Balancers
 from tests.e2e.servers import Answering
 from tests.e2e.wire import Message
 from tests.helpers import free_port, wait_until
 
-
-class Gate:
-    """A server that notes who came, and answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.came: list[str] = []
-        self.server = Answering(self._answer)
-
-    def _answer(self, request: Message) -> bytes:
-        self.came.append(request.target)
-        self.go.wait(60)
-        return b"done"
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    one = Gate()
-    yield one
-    one.go.set()
-    one.server.stop()
-
+from .gate import Gate
 
 CLASSES = {
     "routes": [
