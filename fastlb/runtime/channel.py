@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import enum
 import io
 import operator
 import os
@@ -52,6 +53,10 @@ def _constructor(cls: type) -> Callable[[Any], tuple[Any, ...]]:
 
 _REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     cls: _constructor(cls) for cls in _CLASSES.values() if dataclasses.is_dataclass(cls)
+}
+# CPython before 3.11.4 pickles the members of an enumeration by a call of getattr, which no message may hold.
+_REDUCERS |= {
+    cls: lambda member: (type(member), (member.value,)) for cls in _CLASSES.values() if issubclass(cls, enum.Enum)
 }
 
 
