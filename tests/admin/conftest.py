@@ -269,10 +269,12 @@ class Origins:
 
     def close(self) -> None:
         async def end() -> None:
+            # What was accepted just now gets its transport in a task of asyncio's. One that begins when its server is
+            # closed fails half way, without a word, and leaves that transport to the collector.
+            while accepted := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.gather(*accepted, return_exceptions=True)
             for server in self._servers:
                 server.close()
-            # what was accepted just now has no protocol yet
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
             for transport in list(self.open):
                 transport.abort()
             while self.open:
