@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ from tests.helpers import Program, in_ci
 SETTINGS = settings(deadline=None, print_blob=True, derandomize=in_ci(), suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fastlb", SETTINGS)
 settings.load_profile("fastlb")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest --benchmark-only` means those of benchmarks/: there are none here, and collecting takes its time."""
+    return True if config.getoption("benchmark_only", False) else None
 
 
 @pytest.fixture
