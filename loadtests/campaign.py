@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastlb.bench.process import cpu_seconds, free_port, memory, tree
 from loadtests.model import Scenario, users_at
@@ -43,7 +44,7 @@ class Options:
 class Locust:
     """Locust headless, with its worker processes; its lines are kept, `started` and `ended` can be awaited."""
 
-    def __init__(self, host: str, plan: dict[str, object], scenario: str, out: Path, options: Options) -> None:
+    def __init__(self, host: str, plan: dict[str, object], out: Path, options: Options) -> None:
         port = options.master_port if options.remote else free_port()
         argv = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", "--host", host]
         argv += ["--exit-code-on-error", "0", "--stop-timeout", "2", "--master-bind-port", str(port)]
@@ -52,7 +53,6 @@ class Locust:
         elif options.processes > 1:
             argv += ["--processes", str(options.processes), "--master-port", str(port)]
         environment = {
-            "CAMPAIGN_SCENARIO": scenario,
             "CAMPAIGN_PLAN": json.dumps({**plan, "seed": options.seed}),
             "CAMPAIGN_OUT": str(out),
             "PYTHONPATH": str(CHECKOUT),
@@ -148,42 +148,55 @@ class Sampler(threading.Thread):
 
 
 def run(scenario: Scenario, peer_name: str, seconds: int, peak: int, options: Options) -> Outcome:
-    """Runs it; everything that was started is stopped again, whatever happens."""
-    outcome = Outcome(scenario.name, peer_name, seconds, peak, [])
+    """Runs it; everything that was started is stopped again, whatever happens.
+
+    What did not come about is told by `broken` in the outcome: the scenarios after it are run all the same.
+    """
+    outcome = Outcome(scenario.name, peer_name, seconds, peak, [Second() for _ in range(seconds)])
     outcome.capacity = scenario.pool.servers * scenario.pool.service.capacity
+    try:
+        _run(scenario, outcome, options)
+    except (RuntimeError, OSError) as error:
+        outcome.broken.append(str(error).strip()[-2000:] or type(error).__name__)
+    _doubt(outcome)
+    return outcome
+
+
+def _run(scenario: Scenario, outcome: Outcome, options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="fastlb-load-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # a peer that gives up root still reaches its files
         servers = Servers(scenario.pool, folder, options.seed)
-        peer = PEERS[peer_name](scenario.pool, servers.ports, folder, options.address)
+        peer = PEERS[outcome.peer](scenario.pool, servers.ports, folder, options.address)
         locust: Locust | None = None
+        sampler: Sampler | None = None
         try:
             servers.start_all()
             peer.start()
             outcome.config, outcome.version = peer.config, peer.version()
-            points = scenario.points(seconds, peak)
+            points = scenario.points(outcome.seconds, outcome.users)
             plan = {"points": points, "users": scenario.users, "goal": scenario.goal}
-            locust = Locust(f"http://{options.address}:{peer.port}", plan, scenario.name, folder / "out.json", options)
+            locust = Locust(f"http://{options.address}:{peer.port}", plan, folder / "out.json", options)
             locust.await_start()
             assert peer.child is not None
             sampler = Sampler(peer.child.pid, locust.pid, locust.began)
             sampler.start()
             _faults(scenario, LiveStage(servers, peer), locust, outcome)
-            locust.await_end(locust.began + seconds + END - time.time())
+            locust.await_end(locust.began + outcome.seconds + END - time.time())
             sampler.stop()
             outcome.usage = sampler.usage
-            _collect(folder / "out.json", points, outcome)
+            _collect(json.loads((folder / "out.json").read_text()), points, outcome, options)
             errors = [line for line in locust.lines if "/ERROR/" in line or line.startswith("Traceback")]
             outcome.broken += [f"in Locust: {errors[0]} ({len(errors)} such lines)"] if errors else []
             if peer.child.ended():
                 outcome.broken.append("the balancer ended by itself")
         finally:
+            if sampler is not None:
+                sampler.stop()
             if locust is not None:
                 locust.stop()
             peer.stop()
             servers.stop_all()
-    _doubt(outcome)
-    return outcome
 
 
 def _faults(scenario: Scenario, stage: LiveStage, locust: Locust, outcome: Outcome) -> None:
@@ -199,8 +212,8 @@ def _faults(scenario: Scenario, stage: LiveStage, locust: Locust, outcome: Outco
             outcome.broken.append(f"{fault.label}: {error}")
 
 
-def _collect(path: Path, points: list[tuple[float, float]], outcome: Outcome) -> None:
-    written = json.loads(path.read_text())
+def _collect(written: dict[str, Any], points: list[tuple[float, float]], outcome: Outcome, options: Options) -> None:
+    """Puts what Locust wrote into the outcome: its time line, and who asked."""
     first = int(written["began"])
     line = [Second() for _ in range(outcome.seconds)]
     for stamp, packed in written["seconds"].items():
@@ -213,6 +226,13 @@ def _collect(path: Path, points: list[tuple[float, float]], outcome: Outcome) ->
     for i, second in enumerate(line):
         second.users = users_at(points, i + 0.5)
     outcome.line = line
+    outcome.workers = sum(1 for requests in written["workers"].values() if requests)
+    expected = options.remote or (options.processes if options.processes > 1 else 0)
+    if outcome.workers < expected:
+        outcome.trouble.append(f"only {outcome.workers} of {expected} Locust workers asked anything")
+    if options.remote:  # those processes cannot be looked at from here
+        for usage in outcome.usage:
+            usage.busiest_load = written["busy"].get(str(first + int(usage.at)), usage.busiest_load)
 
 
 def _doubt(outcome: Outcome) -> None:
@@ -228,9 +248,11 @@ def _doubt(outcome: Outcome) -> None:
 
 
 def make_peer_list(text: str) -> list[str]:
-    """Names of peers from `a,b`; ends the run when there is no such peer."""
+    """Names of peers from `a,b`; ends the run when there is no such peer, or it is not installed."""
     names = [n for n in text.split(",") if n]
     unknown = [n for n in names if n not in PEERS]
     if unknown or not names:
         raise SystemExit(f"no such peer: {', '.join(unknown) or '(none)'}; there are {', '.join(PEERS)}")
+    for name in names:
+        PEERS[name].program()
     return names

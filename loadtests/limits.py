@@ -77,7 +77,7 @@ def _drive(
     """Seconds counted, usage, cores of the server, CPU seconds of Locust."""
     plan = {"points": [(0.0, peak), (float(seconds), peak)], "users": users, "goal": 1.0}
     out = folder / "limits.json"
-    locust = Locust(f"http://127.0.0.1:{port}", plan, "", out, options)
+    locust = Locust(f"http://127.0.0.1:{port}", plan, out, options)
     try:
         locust.await_start()
         sampler = Sampler(pid, locust.pid, locust.began)

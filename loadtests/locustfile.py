@@ -1,7 +1,7 @@
 """What Locust loads. `python -m loadtests` starts it; a worker on another machine needs no more than this file's path.
 
-CAMPAIGN_SCENARIO  name of the scenario: its users and its shape; a worker takes all users and no shape
-CAMPAIGN_PLAN      JSON of the points (seconds, users) of the shape and the seed
+CAMPAIGN_PLAN      JSON of what is planned: `points` (seconds, users) of the shape, `users` and their weights, `goal`,
+                   `seed`; a worker of another machine has none, takes all users, and is told the rest by its master
 CAMPAIGN_OUT       where the master writes what was counted
 """
 
@@ -18,19 +18,16 @@ from locust import LoadTestShape, runners
 
 from loadtests import journeys, recorder
 from loadtests.model import users_at
-from loadtests.scenarios import SCENARIOS
 
-NAME = os.environ.get("CAMPAIGN_SCENARIO", "")
 TAIL = 3.0  # seconds; two for journeys to stop, one for the reports
 PLAN = json.loads(os.environ.get("CAMPAIGN_PLAN", "{}"))
 OUT = os.environ.get("CAMPAIGN_OUT", "")
 
-recorder.install(SCENARIOS[NAME].goal if NAME in SCENARIOS else PLAN.get("goal", 1.0), Path(OUT) if OUT else None)
-journeys.seed(int(PLAN.get("seed", os.environ.get("CAMPAIGN_SEED", "1"))))
+recorder.install(PLAN.get("goal", 1.0), PLAN.get("seed", 1), journeys.seed, Path(OUT) if OUT else None)
 
 runners.WORKER_REPORT_INTERVAL = 0.5  # seconds; the last report must not be missed
 
-weights: dict[str, int] = PLAN.get("users") or (SCENARIOS[NAME].users if NAME else {})
+weights: dict[str, int] = PLAN.get("users", {})
 for _name, _class in journeys.users().items():
     if not weights or _name in weights:
         _class.weight = weights.get(_name, 1)

@@ -44,6 +44,11 @@ class Peer(ABC):
         self.child: Child | None = None
         self.config = ""
 
+    @classmethod
+    def program(cls) -> str:
+        """Path of what is run; ends the run when it is not installed."""
+        return find(cls.name)
+
     @property
     def file(self) -> Path:
         return self.folder / f"{self.name}.conf"
@@ -73,7 +78,7 @@ class Peer(ABC):
         self.child = Child(
             self.command(), None, self.folder / f"{self.name}.out", {"PYTHONPATH": str(CHECKOUT)}, self.folder
         )
-        self.child.wait_port(self.port)
+        self.child.wait_port(self.port, host=self.host)
 
     def stop(self) -> None:
         if self.child is not None:
@@ -92,6 +97,10 @@ def _first_line(*argv: str) -> str:
 
 class Fastlb(Peer):
     name = "fastlb"
+
+    @classmethod
+    def program(cls) -> str:
+        return sys.executable
 
     def configuration(self) -> str:
         p = self.pool
@@ -133,10 +142,10 @@ balance = {balance}
 {servers}"""
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "fastlb", "serve", "-c", str(self.file)]
+        return [self.program(), "-m", "fastlb", "serve", "-c", str(self.file)]
 
     def version(self) -> str:
-        return _first_line(sys.executable, "-m", "fastlb", "--version")
+        return _first_line(self.program(), "-m", "fastlb", "--version")
 
     def _change(self, server: str, state: str) -> None:
         connection = http.client.HTTPConnection("fastlb", timeout=5)
@@ -216,10 +225,10 @@ backend origin
 {servers}"""
 
     def command(self) -> list[str]:
-        return [find("haproxy"), "-W", "-db", "-f", str(self.file)]
+        return [self.program(), "-W", "-db", "-f", str(self.file)]
 
     def version(self) -> str:
-        return _first_line(find("haproxy"), "-v")
+        return _first_line(self.program(), "-v")
 
     def _tell(self, line: str) -> None:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -305,10 +314,10 @@ http {{
 """
 
     def command(self) -> list[str]:
-        return [find("nginx"), "-c", str(self.file), "-e", f"{self.folder}/nginx-error.log"]
+        return [self.program(), "-c", str(self.file), "-e", f"{self.folder}/nginx-error.log"]
 
     def version(self) -> str:
-        return _first_line(find("nginx"), "-v")
+        return _first_line(self.program(), "-v")
 
     def drain(self, server: str) -> None:
         self._down.add(server)

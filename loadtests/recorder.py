@@ -2,19 +2,22 @@
 
 Locust's own statistics hold percentiles of a whole run. A campaign is judged by what happened around a fault, and by
 which server answered, so each process keeps `Second`s of its own; they travel to the master with Locust's regular
-reports, from other machines too. The master writes them as JSON when the test is over.
+reports, from other machines too. The master tells its workers the seed and the goal, which those of other machines
+cannot know, and writes all as JSON when the test is over.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from locust import events
 from locust.env import Environment
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.timeline import Second, bucket
 
@@ -26,6 +29,9 @@ class Recorder:
         self._goal = goal
         self.seconds: dict[int, Second] = {}
         self.began = 0.0  # 0 in a worker
+        self.workers: Counter[str] = Counter()  # in the master: requests of each
+        self.busy: dict[int, float] = {}  # in the master: cores that the busiest worker used, by second
+        self._looked = time.monotonic(), time.process_time()
 
     def _now(self) -> Second:
         stamp = int(time.time())
@@ -55,38 +61,68 @@ class Recorder:
     def packed(self) -> dict[str, Any]:
         return {str(stamp): second.packed() for stamp, second in self.seconds.items()}
 
-    def take(self, packed: dict[str, Any]) -> None:
+    def load(self) -> float:
+        """Cores that this process used since it was asked last."""
+        now = time.monotonic(), time.process_time()
+        (clock, cpu), self._looked = self._looked, now
+        return (now[1] - cpu) / max(now[0] - clock, 1e-3)
+
+    def take(self, worker: str, packed: dict[str, Any], load: float) -> None:
         """Adds what a worker counted."""
         for stamp, data in packed.items():
             self.seconds.setdefault(int(stamp), Second()).add(Second.unpacked(data))
+            self.workers[worker] += data["requests"]
+        now = int(time.time())
+        self.busy[now] = max(self.busy.get(now, 0.0), load)
+
+    def written(self) -> dict[str, Any]:
+        """What the master leaves behind, as JSON."""
+        busy = {str(stamp): round(load, 3) for stamp, load in self.busy.items()}
+        return {"began": self.began, "seconds": self.packed(), "workers": dict(self.workers), "busy": busy}
 
 
 recorder = Recorder(1.0)
 
 
-def install(goal: float, path: Path | None) -> None:
-    """Hooks the recorder into Locust; `path` is where the master writes, None in a worker."""
+def install(goal: float, seed: int, seeded: Callable[[int], None], path: Path | None) -> None:
+    """Hooks the recorder into Locust; `path` is where the master writes, None in a worker.
+
+    `seeded` takes the seed, here and in a worker what its master says.
+    """
     recorder._goal = goal
+    seeded(seed)
     events.request.add_listener(recorder.request)
+
+    @events.init.add_listener
+    def ready(environment: Environment, **_: Any) -> None:
+        def told(environment: Environment, msg: Any, **_: Any) -> None:
+            recorder._goal = float(msg.data["goal"])
+            seeded(int(msg.data["seed"]))
+
+        if isinstance(environment.runner, WorkerRunner):
+            environment.runner.register_message("campaign", told)
 
     @events.test_start.add_listener
     def started(environment: Environment, **_: Any) -> None:
         recorder.seconds.clear()
-        if not isinstance(environment.runner, WorkerRunner):
+        runner = environment.runner
+        if isinstance(runner, MasterRunner):  # before any of them has a user
+            runner.send_message("campaign", {"goal": goal, "seed": seed})
+        if not isinstance(runner, WorkerRunner):
             recorder.began = time.time()
             # the campaign counts its faults' times from this line
             print(f"campaign-started {recorder.began:.3f}", flush=True)
 
     @events.report_to_master.add_listener
     def report(client_id: str, data: dict[str, Any]) -> None:
-        data["campaign"] = recorder.packed()
+        data["campaign"], data["campaign_load"] = recorder.packed(), recorder.load()
         recorder.seconds.clear()
 
     @events.worker_report.add_listener
     def collect(client_id: str, data: dict[str, Any]) -> None:
-        recorder.take(data.get("campaign", {}))
+        recorder.take(client_id, data.get("campaign", {}), data.get("campaign_load", 0.0))
 
     @events.quit.add_listener
     def write(exit_code: int | None = None, **_: Any) -> None:
         if path is not None and recorder.began:
-            path.write_text(json.dumps({"began": recorder.began, "seconds": recorder.packed()}))
+            path.write_text(json.dumps(recorder.written()))

@@ -29,6 +29,7 @@ class Report:
     outcomes: list[Outcome]
     verdicts: dict[tuple[str, str], list[Verdict]]
     limits: Limits | None = None
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)  # the options that decide what is run
 
 
 def pack(report: Report) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def pack(report: Report) -> dict[str, Any]:
         ]
         runs.append(data)
     limits = dataclasses.asdict(report.limits) if report.limits else None
-    return {"began": report.began, "about": report.about, "limits": limits, "runs": runs}
+    return {"began": report.began, "about": report.about, "plan": report.plan, "limits": limits, "runs": runs}
 
 
 def unpack(data: dict[str, Any]) -> list[Outcome]:
@@ -66,13 +67,28 @@ def unpack(data: dict[str, Any]) -> list[Outcome]:
     return outcomes
 
 
-def resumed(data: dict[str, Any], scenarios: Sequence[Scenario], slack: float) -> Report:
-    """The run that `pack` kept, judged again."""
-    named = {s.name: s for s in scenarios}
-    outcomes = [o for o in unpack(data) if o.scenario in named]
-    verdicts = {(o.scenario, o.peer): [c.judge(o, slack) for c in named[o.scenario].criteria] for o in outcomes}
+def keep(report: Report, path: Path) -> None:
+    """Writes what a cut run goes on from; as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(pack(report)))
+    new.replace(path)
+
+
+def resumed(path: Path, report: Report, slack: float) -> Report:
+    """`report`, as yet empty, with what `keep` wrote, judged again. Raises ValueError when that ran otherwise."""
+    data = json.loads(path.read_text())
+    changed = [k for k, v in report.plan.items() if data["plan"].get(k) != v]
+    changed += [k for k, v in report.about.items() if k != "load" and data["about"].get(k, v) != v]
+    if changed:
+        raise ValueError(f"{path} was begun with another {', '.join(changed)}")
+    outcomes = unpack(data)
+    criteria = {name: scenario.criteria for name, scenario in report.scenarios.items()}
+    verdicts = {(o.scenario, o.peer): [c.judge(o, slack) for c in criteria[o.scenario]] for o in outcomes}
     limits = Limits(**data["limits"]) if data["limits"] else None
-    return Report(data["began"], data["about"], named, outcomes, verdicts, limits)
+    return dataclasses.replace(
+        report, began=data["began"], about=data["about"], outcomes=outcomes, verdicts=verdicts, limits=limits
+    )
 
 
 def _json(value: float) -> float | None:
@@ -111,8 +127,8 @@ def _latency(share: float) -> Callable[[Second], float]:
 def charts(outcomes: Sequence[Outcome]) -> str:
     """Rate, latency, errors, CPU and distribution over time; one axis for all peers."""
     seconds = max(o.seconds for o in outcomes)
-    # faults happen at the same planned times for all; the first peer's marks stand for them
-    markers = [svg.Marker(at, label) for at, label in outcomes[0].faults]
+    # faults happen at the same planned times for all; one peer's marks stand for them
+    markers = [svg.Marker(at, label) for at, label in max((o.faults for o in outcomes), key=len)]
 
     def axes(title: str, unit: str, **more: Any) -> svg.Axes:
         return svg.Axes(title, x_label="seconds", y_label=unit, x_max=float(seconds), **more)
@@ -258,16 +274,19 @@ def html(report: Report, history: Sequence[dict[str, Any]]) -> str:
     return page.document("Load campaign", parts)
 
 
-def save(report: Report, folder: Path) -> Path:
-    """Writes BEGAN.html and BEGAN.json, and adds to history.jsonl, which the trend is drawn from; returns the page."""
+def save(report: Report, folder: Path, name: str = "") -> Path:
+    """Writes NAME.html and NAME.json, by default named by time, and adds to history.jsonl; returns the page.
+
+    The trend is drawn from that history; a release's (`name`) has one of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     packed = pack(report)
-    (folder / f"{report.began}.json").write_text(json.dumps(packed))
+    path = folder / f"{name or report.began}.html"
+    path.with_suffix(".json").write_text(json.dumps(packed, separators=(",", ":")))
     brief = [{"scenario": r["scenario"], "peer": r["peer"], "summary": r["summary"]} for r in packed["runs"]]
-    history = folder / "history.jsonl"
+    history = folder / (f"{name}-history.jsonl" if name else "history.jsonl")
     with history.open("a") as log:
         log.write(json.dumps({"began": report.began, "about": report.about, "runs": brief}) + "\n")
     entries = [json.loads(line) for line in history.read_text().splitlines()[-50:]]
-    path = folder / f"{report.began}.html"
     path.write_text(html(report, entries))
     return path

@@ -129,7 +129,7 @@ def run(seconds: int, users: int, options: Options, out: Path) -> int:
             peer.start()
             assert peer.child is not None
             plan = {"points": scenario.points(seconds, users), "users": scenario.users, "goal": scenario.goal}
-            locust = Locust(f"http://127.0.0.1:{peer.port}", dict(plan), scenario.name, folder / "out.json", options)
+            locust = Locust(f"http://127.0.0.1:{peer.port}", dict(plan), folder / "out.json", options)
             locust.await_start()
             pause = max(0.2, seconds / 600)
             while not locust.ended.wait(pause) and time.time() - locust.began < seconds:

@@ -113,6 +113,7 @@ class Outcome:
     trouble: list[str] = field(default_factory=list)  # what makes the figures doubtful
     broken: list[str] = field(default_factory=list)  # what did not happen as planned: fails the run
     capacity: float = 0.0  # requests a second that the servers can do together
+    workers: int = 0  # Locust processes that asked, on however many machines
 
     def between(self, begin: float = 0.0, end: float = 1.0) -> Sequence[Second]:
         """Seconds of a part of the time, as shares of it."""

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from fastlb.bench.compare import main
+from fastlb.bench.process import unwind_on_term
 
 if __name__ == "__main__":
+    unwind_on_term()
     sys.exit(main(sys.argv[1:], Path(__file__).resolve().parents[2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,14 +12,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on now.
+
+    From below those that the kernel gives to outgoing connections, where there are such: a server that is stopped and
+    started again finds it free.
+    """
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(100 if low > 12_000 else 0):
+        port = random.randrange(10_000, low)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return free_ports(1)[0]
 
 
 def free_ports(count: int, kind: int = socket.SOCK_STREAM) -> tuple[int, ...]:
@@ -28,6 +40,15 @@ def free_ports(count: int, kind: int = socket.SOCK_STREAM) -> tuple[int, ...]:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
         return tuple(sock.getsockname()[1] for sock in sockets)
+
+
+def unwind_on_term() -> None:
+    """From now on SIGTERM ends this program as an exception would: what it started is stopped on the way out."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 class Child:
@@ -57,12 +78,12 @@ class Child:
             )
         self.pid = self._process.pid
 
-    def wait_port(self, port: int, seconds: float = 30.0) -> None:
-        """Returns once 127.0.0.1:`port` accepts; raises with the program's output when it ended or never does."""
+    def wait_port(self, port: int, seconds: float = 30.0, host: str = "127.0.0.1") -> None:
+        """Returns once `host`:`port` accepts; raises with the program's output when it ended or never does."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1.0).close()
+                socket.create_connection((host, port), 1.0).close()
                 return
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > deadline:

@@ -43,7 +43,9 @@ def bench(file: str, against: str, frontend: str, host: str, path: str, cells: s
     except ImportError:
         raise click.ClickException('fastlb bench needs what `pip install "fastlb[bench]"` brings') from None
     from fastlb.bench.compare import own
+    from fastlb.bench.process import unwind_on_term
 
+    unwind_on_term()
     cores = sorted(os.sched_getaffinity(0))
     peers = ("fastlb", *(name for name in against.split(",") if name))
     try:

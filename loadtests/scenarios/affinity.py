@@ -1,7 +1,7 @@
 """Who belongs to which server: baskets, caches, chat rooms."""
 
 from loadtests.criteria import errors_at_most, latency_at_most, marks_at_least, servers_used
-from loadtests.faults import kill, restart
+from loadtests.faults import kill, reload, restart
 from loadtests.model import STEADY, Pool, Scenario, Service
 
 STICKY = Scenario(
@@ -66,6 +66,7 @@ CHAT = Scenario(
     seconds=60,
     shape=((0.0, 0.2), (0.2, 1.0), (1.0, 1.0)),
     pool=Pool(balance="hash", key="path"),
+    faults=(reload(0.6),),
     criteria=(
         errors_at_most(0.0),
         marks_at_least("messages heard", 1.0, "message heard", "message lost"),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import report
+from loadtests import campaign, report, runs
+from loadtests.__main__ import arguments
 from loadtests.criteria import errors_at_most, evenly_spread, latency_at_most, marks_at_least, rate_at_least
 from loadtests.model import steps, users_at
 from loadtests.origin import Connection, Shop
@@ -117,10 +118,21 @@ def test_origin_keeps_baskets_to_itself_and_waits_for_slots() -> None:
         writer.close()
         return int(head.split()[1]), body
 
+    is_open: set[Connection] = set()
+
+    class Seen(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            is_open.add(self)
+            super().connection_made(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            is_open.discard(self)
+            super().connection_lost(exc)
+
     async def run() -> None:
         shop, port = Shop("s1", {"seconds": 0.0, "slots": 2, "cache": 1}, 1), free_port()
         loop = asyncio.get_running_loop()
-        async with await loop.create_server(lambda: Connection(shop), "127.0.0.1", port):
+        async with await loop.create_server(lambda: Seen(shop), "127.0.0.1", port):
             cookie = "Cookie: a=b; cart=c1\r\n"
             assert await ask(port, "/cart/add", cookie) == (200, "1")
             assert await ask(port, "/cart", cookie + "X-Cart-Items: 1\r\n") == (200, "1")
@@ -136,14 +148,14 @@ def test_origin_keeps_baskets_to_itself_and_waits_for_slots() -> None:
             assert (shop.working, shop.lookup("k"), shop.lookup("k"), shop.lookup("l"), shop.lookup("k")) == (
                 0, False, True, False, False,
             )  # fmt: skip
+            while is_open:  # until it has seen that they went
+                await asyncio.sleep(0.001)
 
     asyncio.run(run())
 
 
 def test_workflow_and_readme_name_real_options() -> None:
     readme = (ROOT / "loadtests" / "README.md").read_text()
-    from loadtests.__main__ import arguments
-
     commands = [line.split("#")[0] for line in readme.splitlines() if line.startswith("python -m loadtests")]
     assert len(commands) >= 5
     for command in commands:
@@ -157,3 +169,42 @@ def test_haproxy_takes_the_configuration_of_every_scenario(tmp_path: Path) -> No
         peer.file.write_text(peer.configuration())
         done = subprocess.run([program, "-c", "-f", str(peer.file)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{scenario.name}: {done.stderr}"
+
+
+def test_minutes_cut_all_scenarios_alike() -> None:
+    scenarios = list(SCENARIOS.values())
+    options = arguments(["run", "--minutes", "25"])
+    seconds = runs.durations(scenarios, 3, options)
+    assert runs.taken(seconds, 3) + runs.LIMITS <= 25 * 60
+    assert all(seconds[s.name] >= s.least for s in scenarios)
+    assert len({seconds[s.name] for s in scenarios if s.least < runs.SHORTEST}) == 1
+    longer = {name: n + 1 for name, n in seconds.items()}
+    assert runs.taken(longer, 3) + runs.LIMITS > 25 * 60, "there was room for more"
+    assert runs.durations(scenarios, 3, arguments(["run", "--minutes", "600"]))["soak"] == SCENARIOS["soak"].seconds
+    assert min(runs.durations(scenarios, 3, arguments(["run", "--minutes", "1"])).values()) == runs.SHORTEST
+
+
+def test_a_run_is_taken_up_again_as_it_was_begun(tmp_path: Path) -> None:
+    kept, made = tmp_path / "new" / "kept", made_report()
+    made.plan = {"seconds": {"steady_mix": 2}, "seed": 1}
+    report.keep(made, kept)
+    fresh = report.Report("20270101-000000", {"cpu": "x"}, made.scenarios, [], {}, plan=made.plan)
+    again = report.resumed(kept, fresh, 1.0)
+    assert (again.began, again.outcomes, again.verdicts) == (made.began, made.outcomes, made.verdicts)
+    fresh.plan = {**made.plan, "seed": 2}
+    with pytest.raises(ValueError, match="another seed"):
+        report.resumed(kept, fresh, 1.0)
+
+
+def test_a_run_that_did_not_come_about_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and fails, and those after it are run all the same."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no locust today")
+
+    monkeypatch.setattr(campaign, "_run", fail)
+    options = arguments(["run", "--no-limits", "--peer", "fastlb", "--scenario", "spike,soak", "--out", str(tmp_path)])
+    assert runs.run(options) == 1
+    saved = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert [run["broken"] for run in saved["runs"]] == [["no locust today"]] * 2
+    assert "no locust today" in next(tmp_path.glob("*.html")).read_text()
