@@ -10,12 +10,9 @@ import os
 import socket
 
 from fastlb.control.challenges import present
-from fastlb.control.tcp_options import engine_options
-from fastlb.control.tls_client import client_tls
 from fastlb.control.tls import listener_tls, tls_listeners
 from fastlb.spec import Challenges
 
-from libc.stdint cimport uint32_t
 from fastlb._core.histogram cimport BUCKETS
 from fastlb._core.region cimport COUNTERS, MAX_FRONTENDS, MAX_GROUPS, Region
 from fastlb.balance.base cimport ServerSet, tier_of
@@ -31,8 +28,6 @@ from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.networks cimport Networks
-from fastlb.engine.proxy_protocol cimport (
-    PROXY_ALPN, PROXY_AUTHORITY, PROXY_CRC32C, PROXY_SSL, PROXY_UNIQUE_ID)
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.report cimport ExchangeReporter
@@ -52,6 +47,7 @@ from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW, PRIORITY_NORM
 from fastlb.http.rewrite cimport RequestPlan, ResponsePlan
 
 from fastlb.control.balance_keys import balance_options, hash_key
+from fastlb.control.build_server cimport NO_LIMIT, make_server, milliseconds
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.auth_rules import auth_of, auth_rules
 from fastlb.control.rates import make_accepts, make_limits
@@ -61,20 +57,10 @@ from fastlb.control.stick_tables import make_affinity
 from fastlb.engine.connections import client_list
 
 cdef enum:
-    NO_LIMIT = 0x7fffffff
     RETIRE_MS = 5000            # idle connections of a frontend whose mode has changed
 
 PRIORITIES = {"high": PRIORITY_HIGH, "normal": PRIORITY_NORMAL, "low": PRIORITY_LOW}
 CLOSE_LOG = 0.2                 # seconds that a log target which a reload replaced may take to the end
-
-_TLVS = {
-    "unique_id": PROXY_UNIQUE_ID, "authority": PROXY_AUTHORITY, "alpn": PROXY_ALPN, "ssl": PROXY_SSL,
-    "crc32c": PROXY_CRC32C,
-}
-
-
-cdef uint32_t milliseconds(object seconds) except? 0:
-    return <uint32_t>min(round(seconds * 1000), NO_LIMIT)
 
 
 cdef class Engine:
@@ -252,7 +238,7 @@ cdef class Engine:
             if old is not None and old[0] == settings:
                 server = old[1]
             else:
-                server = self._server(s, b)
+                server = make_server(self.core, s, b)
                 server.counters = self.region.server_counters(self.worker, index)
             servers[key] = (settings, server)
             made.append(server)
@@ -302,31 +288,6 @@ cdef class Engine:
         if b.affinity is not None:
             backend.affinity = make_affinity(self.region, self.worker, b, assignment)
         return backend
-
-    def _server(self, s, b):
-        cdef Server server
-        pool = b.pool
-        if s.address.path:
-            server = Server(s.name, str(s.address), socket.AF_UNIX, s.address.path)
-        elif s.resolved:
-            family, where = s.resolved[0]
-            server = Server(s.name, str(s.address), family, where)
-        else:
-            server = Server(s.name, str(s.address), 0, None)
-        if b.tls is not None:
-            if not tls_prepare(self.core):
-                raise MemoryError
-            server.tls = client_tls(b.tls, s, b.mode)
-        if s.resolved and (options := engine_options(b.tcp, s.resolved[0][0])):
-            server.set_options(*options)
-        server.pool_size = pool.size
-        server.proxy = {"": 0, "v1": 1, "v2": 2}[s.send_proxy]
-        for tlv in b.proxy_tlvs:
-            server.proxy_tlvs |= <uint32_t>_TLVS[tlv]
-        server.pool_idle_ms = milliseconds(pool.idle) or NO_LIMIT
-        server.pool_max_age_ms = milliseconds(pool.max_age)
-        server.pool_max_requests = pool.max_requests
-        return server
 
     def _frontend(self, f, spec, dict backends, assignment, steps):
         cdef Frontend front

@@ -194,7 +194,6 @@ cdef class Exchange(Waiter):
     cdef void trim(self) noexcept
     cdef uint64_t announce(self, Server s) noexcept
     cdef void cut(self, const char* term, const char* reason) noexcept
-    cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
+    cdef void try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept
     cdef bint _repeatable(self) noexcept
     cdef void _stop_waiting(self) noexcept
-    cdef void _moved(self, const char* before) noexcept

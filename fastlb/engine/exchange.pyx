@@ -15,18 +15,17 @@ from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_EXCHANGE, live_cou
 from fastlb._core.net cimport sockaddr, sockaddr_storage
 from fastlb._core.xxh3 cimport xxh3_64
 from fastlb.balance.selector cimport PICK_FULL, USE_CANCELLED, USE_FAILED, USE_OK
-from fastlb.engine.buffer cimport chunk_cut, chunk_free, chunk_grow
+from fastlb.engine.buffer cimport chunk_free
 from fastlb.engine.core cimport HEAD_OUT
 from fastlb.engine.extras cimport dress_answer
 from fastlb.engine.failure cimport (
     AGAIN_ALWAYS, AGAIN_IDEMPOTENT, FAIL_CONNECT, FAIL_CONNECT_TIMEOUT, FAIL_RESOURCES, FAIL_STALE, FAIL_STATUS,
     Verdict, failure_verdict, phase_of)
 from fastlb.engine.proxy_protocol cimport PROXY_UNIQUE_ID, ProxyFacts, proxy_write
-from fastlb.engine.retry cimport asked_wait_ms
 from fastlb.engine.server cimport overdue, pool_take
 from fastlb.engine.stats cimport (
-    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK, COUNT_REDISPATCHES, COUNT_RETRIES,
-    COUNT_REUSED, COUNT_SELECTED, count_up)
+    COUNT_CONNECT_ERRORS, COUNT_CURRENT, COUNT_PEAK, COUNT_QUEUED, COUNT_QUEUE_PEAK, COUNT_REUSED, COUNT_SELECTED,
+    count_up)
 from fastlb.http.canned cimport canned_head, write_canned
 from fastlb.http.identity cimport make_request_id
 from fastlb.http.request_head cimport METHOD_HEAD, method_idempotent, parse_request_head, request_head_reset
@@ -310,71 +309,17 @@ cdef class Exchange(Waiter):
         if (self.attempts <= b.retries and b.retry.covers(failure) and (not self.pinned or failure == FAIL_STALE)
                 and (v.again == AGAIN_ALWAYS or (v.again == AGAIN_IDEMPOTENT and self._repeatable() and (
                     failure == FAIL_STALE or b.retry.reserve(&self.retrying, b.queue.count))))):
-            self._try_elsewhere(failure, self.status if failure == FAIL_STATUS else v.status, v.term, v.reason)
+            self.try_elsewhere(failure, self.status if failure == FAIL_STATUS else v.status, v.term, v.reason)
             return
         self.fail(v.status, v.term, v.reason)
 
-    cdef bint retries_status(self, const ResponseHead* h, const char* buf) noexcept:
-        cdef Backend b = self.backend
-        cdef int status = h.status
-        if self.other is not None and b.retry.wants(status, NULL, 0, -1):
-            self.status = <uint16_t>status
-            return True                 # the other copy may do better
-        if (self.attempts > b.retries or self.client is None or not self._repeatable()
-                or not b.retry.wants(status, self.tried, self.ntried, self.slot)):
-            return False
-        self.asked_ms = 0
-        if b.retry.backoff_ms:
-            self.asked_ms = asked_wait_ms(h, buf)
-            if self.asked_ms > b.retry.backoff_max_ms:
-                return False            # too long to wait for it here: the client is told
-        if not b.retry.reserve(&self.retrying, b.queue.count):
-            return False
-        self.status = <uint16_t>status
-        return True
+    # --- what is tried again, and what may be: retried_exchange.pyx
 
-    cdef void _try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept:
-        cdef Backend b = self.backend
-        cdef int slot = -1
-        cdef uint32_t pause
-        self.status = <uint16_t>status
-        memcpy(self.term, term, 2)
-        self.reason = reason
-        b.counters[COUNT_RETRIES] += 1
-        self.server.counters[COUNT_RETRIES] += 1
-        if self.ntried < MAX_TRIED:
-            self.tried[self.ntried] = self.slot
-            self.ntried += 1
-        if failure == FAIL_STALE and b.affinity is not None and self.sticky.wanted == self.slot:
-            # The client's session is there, and a new connection to it is a fair try.
-            self.ntried -= 1
-            slot = b.selector.take_slot(self.slot, self.core.reactor.now_ms)
-            if slot < 0 and self.pinned:
-                self.fail(503, b"SC", b"the client's server is not available")
-            elif slot < 0:
-                self.assign()
-            else:
-                self.attach(slot)
-            return
-        if failure == FAIL_STALE:
-            slot = b.selector.select(self.key, self.has_key, self.tried, self.ntried, self.core.reactor.now_ms)
-            if slot < 0:
-                # The server may be well: when there is no other, a new connection to the same one is a fair try.
-                self.ntried -= 1
-                self.assign()
-                return
-        self.redispatched = 1
-        b.counters[COUNT_REDISPATCHES] += 1
-        self.server.counters[COUNT_REDISPATCHES] += 1
-        pause = b.retry.pause_ms(failure, self.attempts, self.asked_ms, &self.core.seed)
-        self.asked_ms = 0
-        if slot >= 0:
-            self.attach(slot)
-        elif pause:
-            self.pausing = True
-            self.client.wait_until(self.core.reactor.now_ms + pause)
-        else:
-            self.assign()
+    cdef bint retries_status(self, const ResponseHead* h, const char* buf) noexcept: return False
+    cdef void try_elsewhere(self, int failure, int status, const char* term, const char* reason) noexcept: pass
+    cdef void keep_body(self, const char* p, size_t n) noexcept: pass
+    cdef void trim(self) noexcept: pass
+    cdef bint _repeatable(self) noexcept: return False
 
     # --- two copies at a time: paired_exchange.pyx
 
@@ -389,43 +334,6 @@ cdef class Exchange(Waiter):
             self.hedge_due = False
             if self.client is not None:
                 self.client.wait_until(0)
-
-    # --- what may be sent again
-
-    cdef void keep_body(self, const char* p, size_t n) noexcept:
-        cdef Chunk* grown
-        cdef const char* before = self.saved.data
-        cdef uint64_t size = <uint64_t>self.head_len + self.body_len
-        if self.bytes_in != size or size + n > self.backend.replay_bytes or not method_idempotent(self.method):
-            return                      # some of it is gone already, or it must not go twice
-        grown = chunk_grow(self.saved, size + n)
-        if grown == NULL:
-            return
-        self.saved = grown
-        memcpy(grown.data + size, p, n)
-        grown.end = <uint32_t>(size + n)
-        self.body_len += <uint32_t>n
-        self._moved(before)
-
-    cdef void _moved(self, const char* before) noexcept:
-        if self.saved.data != before:
-            # What `request` describes has moved, or was in the new place before and is gone.
-            self.core.request_base = self.saved.data if self.core.request_base == before else NULL
-
-    cdef void trim(self) noexcept:
-        """The server side has the body bytes that came with the head: keep them only where they may be sent again."""
-        cdef const char* before = self.saved.data
-        if self._repeatable() or (not self.request_done and method_idempotent(self.method)
-                                  and self.bytes_in <= self.backend.replay_bytes):
-            return
-        self.body_len = 0
-        self.saved = chunk_cut(self.saved, self.head_len)
-        self._moved(before)
-
-    cdef bint _repeatable(self) noexcept:
-        # All of the request is in `saved`: none of it went to the server only. And it may go to two servers.
-        return (self.request_done and self.bytes_in == self.head_len + self.body_len
-                and self.bytes_in <= self.backend.replay_bytes and method_idempotent(self.method))
 
     # --- what the client side reports
 

@@ -1,39 +1,29 @@
 # A client connection that speaks HTTP/1.x.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastlb._core.net cimport sockaddr
-from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
-from fastlb.engine.client_connection cimport ClientConnection
 from fastlb.engine.exchange cimport Exchange
+from fastlb.engine.h1_input cimport H1Input
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.http.chunked cimport Chunked
-from fastlb.http.request_head cimport RequestHead
 
-cdef class H1Client(ClientConnection):
+cdef class H1Client(H1Input):
     cdef:
-        Chunk* inb              # bytes received and not used yet: a partial head, or pipelined requests
-        RequestHead* partial    # parser's memory of a partial head; NULL = at the start of a message
         uint64_t start_us       # first byte of the head being read; 0 = none yet
         uint64_t body_left
         uint64_t body_total
         Chunked chunked
-        bint working            # inside process(): do not recurse
         bint half_closed        # the client had ended its side when its request was read
         bint fresh              # accepted, and no event of it handled yet
 
     cdef void read_more(self) noexcept
-    cdef void process(self, const char* p, size_t n) noexcept
     cdef void begin_exchange(self, const char* p, uint32_t head_len, size_t n) noexcept
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept
     cdef void body_bytes(self, const char* p, size_t n) noexcept
     cdef int take_body(self, const char* p, size_t n, size_t* used) noexcept
-    cdef bint _more_input(self) noexcept
-    cdef void process_input(self) noexcept
     cdef void _writable(self) noexcept
     cdef void _ended(self, bint orderly) noexcept
     cdef int _sent(self, int sent) noexcept
-    cdef void keep_input(self, const char* p, size_t n) noexcept
-    cdef void next_request(self) noexcept
 
 # Takes over an accepted descriptor; False when it could not be registered (the descriptor is closed then).
 cdef bint client_accept(Core core, ListenerBase listener, int fd, const sockaddr* peer) noexcept

@@ -10,16 +10,17 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
-from fastlb._core.debug cimport FASTLB_DEBUG, FL_ASSERT, LIVE_CLIENT, live_counters
+from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, live_counters
 from fastlb._core.net cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP)
 from fastlb.engine.admission cimport capture_request, refuse_exchange, start_exchange
-from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
+from fastlb.engine.buffer cimport Chunk, chunk_free, chunk_grow
 from fastlb.engine.client_connection cimport (
     CLIENT_BODY, CLIENT_CLOSED, CLIENT_FLUSH, CLIENT_HEAD, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_WAIT)
 from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.exchange cimport SENT_UNFIT, ServerSide
 from fastlb.engine.extras cimport dress_response
+from fastlb.engine.h1_input cimport more_input
 from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.sticking cimport stick_answer
@@ -30,25 +31,22 @@ from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
     FIELD_EXPECT, FRAMING_CHUNKED, FRAMING_EOF, FRAMING_LENGTH, FRAMING_NONE, FRAMING_TUNNEL, PARSE_ERROR, reason_text)
-from fastlb.http.request_head cimport parse_request_head, request_head_reset, request_head_size
+from fastlb.http.request_head cimport RequestHead, parse_request_head, request_head_reset, request_head_size
 from fastlb.http.response_head cimport ResponseHead
 from fastlb.http.rewrite cimport ResponseInfo, write_response_head
 
 cdef enum:
     COPY_BELOW = 8192           # a body run this short is copied behind the head: one plain send is cheaper
-    PIPELINE_ROUNDS = 16        # requests served from one input before others get their turn
 
 
 @cython.final
 @cython.no_gc
-cdef class H1Client(ClientConnection):
+cdef class H1Client(H1Input):
     """A client connection that speaks HTTP/1.x."""
 
     def __dealloc__(self):
         if FASTLB_DEBUG:
             live_counters()[LIVE_CLIENT] -= 1
-        chunk_free(self.inb)
-        free(self.partial)
 
     # --- events
 
@@ -73,7 +71,7 @@ cdef class H1Client(ClientConnection):
             self.read_more()
 
     cdef void on_deferred(self) noexcept:
-        if self._more_input():
+        if more_input(self):
             self.next_request()
         elif self.stream_flags & STREAM_READABLE:
             self.read_more()
@@ -126,7 +124,7 @@ cdef class H1Client(ClientConnection):
                 up = e.up
                 if up is not None:
                     up.resume()
-            elif self._more_input():
+            elif more_input(self):
                 self.next_request()
         elif self.front.client_ms:
             # Progress: the client is slow, not gone.
@@ -183,7 +181,7 @@ cdef class H1Client(ClientConnection):
                     self.process_input()
                     if self.stream_flags & STREAM_CLOSED:
                         return
-                    if self._more_input():
+                    if more_input(self):
                         self.next_request()
                     continue
             else:
@@ -194,32 +192,13 @@ cdef class H1Client(ClientConnection):
                     self.working = False
                     if self.stream_flags & STREAM_CLOSED:
                         return
-                    if self._more_input():
+                    if more_input(self):
                         self.next_request()
                     continue
             if n == IO_AGAIN:
                 return
             self._ended(n == IO_EOF)
             return
-
-    cdef bint _more_input(self) noexcept:
-        """Bytes were read that may hold another request, and the client has taken the answer before it."""
-        return self.state == CLIENT_HEAD and self.inb != NULL and self.partial == NULL and self.out == NULL
-
-    cdef void process_input(self) noexcept:
-        """process() on what `inb` holds. The chunk stays the connection's when keep_input() keeps a tail of it."""
-        cdef Core core = self.core
-        cdef Chunk* c = self.inb
-        cdef Chunk* outer_feeding = core.feeding
-        cdef bint outer = self.working
-        self.inb = NULL
-        core.feeding = c
-        self.working = True
-        self.process(c.data + c.start, c.end - c.start)
-        self.working = outer
-        if core.feeding == c:
-            chunk_free(c)
-        core.feeding = outer_feeding
 
     cdef void _ended(self, bint orderly) noexcept:
         """The client sends no more."""
@@ -273,25 +252,6 @@ cdef class H1Client(ClientConnection):
                 clear_deadline(self)
         memcpy(self.partial, h, request_head_size(h))
         self.keep_input(p, n)
-
-    cdef void keep_input(self, const char* p, size_t n) noexcept:
-        """Keeps bytes for later in `inb`, which is empty now."""
-        cdef Chunk* c = self.core.feeding
-        if n == 0:
-            return
-        if c != NULL and c.data <= p < c.data + c.cap:
-            c.start = <uint32_t>(p - c.data)
-            self.core.feeding = NULL
-            self.inb = c
-            return
-        FL_ASSERT(self.inb == NULL, b"input kept once")
-        c = chunk_new(n + 1024)
-        if c == NULL:
-            self.shut(True)
-            return
-        memcpy(c.data, p, n)
-        c.end = <uint32_t>n
-        self.inb = c
 
     cdef void begin_exchange(self, const char* p, uint32_t head_len, size_t n) noexcept:
         cdef Core core = self.core
@@ -532,18 +492,6 @@ cdef class H1Client(ClientConnection):
         elif self.stream_flags & STREAM_READABLE:
             self.core.reactor.defer(self)
 
-    cdef void next_request(self) noexcept:
-        """Serves pipelined requests that were read already."""
-        cdef int rounds = 0
-        while self._more_input():
-            if rounds >= PIPELINE_ROUNDS:
-                self.core.reactor.defer(self)
-                return
-            rounds += 1
-            self.process_input()
-        if self.state == CLIENT_HEAD and self.stream_flags & STREAM_READABLE:
-            self.core.reactor.defer(self)
-
     cdef void break_off(self, Exchange e, bint reset) noexcept:
         self.exchange = None
         # A FIN after a body that only the end of the connection delimits would pass for its end.
@@ -565,13 +513,6 @@ cdef class H1Client(ClientConnection):
             chunk_free(c)
         if self.stream_flags & STREAM_READABLE:
             self.core.reactor.defer(self)
-
-    cdef bint has_input(self) noexcept:
-        return self.inb != NULL
-
-    cdef void forget_input(self) noexcept:
-        chunk_free(self.inb)
-        self.inb = NULL
 
     cdef void drain_idle(self) noexcept:
         """The worker is leaving: an idle connection closes, a busy one after its answer."""

@@ -1,9 +1,10 @@
 # The exchanges that are made: with the second copies of late requests.
 from fastlb.engine.core cimport Core
 from fastlb.engine.exchange cimport Exchange
+from fastlb.engine.retried_exchange cimport RetriedExchange
 from fastlb.engine.upstream cimport Frontend
 
-cdef class PairedExchange(Exchange):
+cdef class PairedExchange(RetriedExchange):
     pass
 
 # A new exchange; the caller's reference is the reactor's to give up (Exchange.end does).

@@ -17,7 +17,7 @@ from fastlb.engine.upstream cimport Backend
 
 @cython.final
 @cython.no_gc
-cdef class PairedExchange(Exchange):
+cdef class PairedExchange(RetriedExchange):
     """What every exchange is an instance of."""
 
     cdef void hedge_later(self) noexcept:
