@@ -28,7 +28,7 @@ cdef enum:
     MAX_GROUPS = 4096
     MAX_SERVERS = 65536
     MAX_SLOTS = 512             # workers
-    COUNTERS = 40               # of a block
+    COUNTERS = 56               # of a block
     HISTOGRAMS = 4              # of a block: queue, connect, response, total
     BLOCK = COUNTERS + HISTOGRAMS * BUCKETS
     STICK_BUCKETS = 1 << 17     # eight entries each, 64 MB when all are in use

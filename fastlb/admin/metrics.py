@@ -123,6 +123,12 @@ def frontend_families(region: Region, past: Past) -> list[AnyFamily[FrontendRow]
         Family(f"{p}_bad_requests_total", "counter", "Requests refused as wrong.", counter(c.BAD_REQUESTS)),
         Family(f"{p}_denied_requests_total", "counter", "Requests denied by a rule or a rate limit.",
                counter(c.DENIED)),
+        Family(f"{p}_access_refusals_total", "counter", "Requests of networks that may not, by what they got.",
+               label="action",
+               values=lambda row: [("forbid", row[c.FORBIDDEN]), ("tarpit", row[c.TARPITTED]),
+                                   ("drop", row[c.DROPPED])]),
+        Family(f"{p}_faults_total", "counter", "Faults made on purpose.", label="kind",
+               values=lambda row: [("delay", row[c.FAULT_DELAYS]), ("abort", row[c.FAULT_ABORTS])]),
         Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
         Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
                counter(c.INTERCEPTED)),
@@ -159,6 +165,7 @@ def backend_families(region: Region, past: Past) -> list[AnyFamily[BackendRow]]:
         Family(f"{p}_received_bytes_total", "counter", "Bytes of requests.", counter(c.BYTES_IN)),
         Family(f"{p}_sent_bytes_total", "counter", "Bytes of responses.", counter(c.BYTES_OUT)),
         *_failures(p),
+        *_hedges(p),
     ]  # fmt: skip
     return own + histograms(p, region, past)
 
@@ -192,6 +199,7 @@ def server_families(region: Region, past: Past) -> list[AnyFamily[ServerRow]]:
         Family(f"{p}_failed_requests_total", "counter", "Attempts that failed.",
                lambda row: region.failures(row.index), extra=True),
         *_failures(p),
+        *_hedges(p, extra=True),
     ]  # fmt: skip
     return own + histograms(p, region, past)
 
@@ -205,6 +213,14 @@ def _failures(p: str) -> list[AnyFamily[R]]:
         Family(f"{p}_retries_total", "counter", "Further attempts after a failed one.", counter(c.RETRIES)),
         Family(f"{p}_redispatches_total", "counter", "Further attempts on another server.", counter(c.REDISPATCHES)),
     ]
+
+
+def _hedges(p: str, *, extra: bool = False) -> list[AnyFamily[R]]:
+    return [
+        Family(f"{p}_hedges_total", "counter", "Second copies of requests.", counter(c.HEDGES), extra=extra),
+        Family(f"{p}_hedges_won_total", "counter", "Second copies that answered first, or alone.",
+               counter(c.HEDGES_WON), extra=extra),
+    ]  # fmt: skip
 
 
 def _by_state(row: BackendRow) -> list[tuple[str, float]]:

@@ -46,6 +46,13 @@ HANDSHAKE_PROTOCOL: Final = 35  # failed: no TLS, no common version, cipher or n
 HANDSHAKE_CERTIFICATE: Final = 36  # failed: the client's certificate
 HANDSHAKE_LEFT: Final = 37  # failed: the client has closed the connection
 HANDSHAKE_TIMEOUT: Final = 38
+FORBIDDEN: Final = 39  # of a frontend: refused by a list of networks (DENIED, too), by what they got
+TARPITTED: Final = 40
+DROPPED: Final = 41
+FAULT_DELAYS: Final = 42  # of a frontend: faults on purpose
+FAULT_ABORTS: Final = 43
+HEDGES: Final = 44  # second copies: of a backend, and of the server that got them
+HEDGES_WON: Final = 45  # those that went on alone: they answered first, or the first attempt failed
 
 # Histograms behind the counters, by number
 TIME_QUEUE: Final = 0
@@ -58,5 +65,6 @@ NAMES: Final = (
     "bad_requests", "denied", "connect_errors", "response_errors", "retries", "redispatches", "client_aborts",
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
     "idle", "intercepted", "open", "retrying", "handshake_full", "handshake_resumed", "tls_1_2", "handshake_protocol",
-    "handshake_certificate", "handshake_left", "handshake_timeout",
+    "handshake_certificate", "handshake_left", "handshake_timeout", "forbidden", "tarpitted", "dropped", "fault_delays",
+    "fault_aborts", "hedges", "hedges_won",
 )  # fmt: skip

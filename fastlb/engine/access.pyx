@@ -7,7 +7,7 @@ connection as well, so only so many are held; the others are dropped at once, wh
 from cpython.object cimport PyObject
 from fastlb.engine.admission cimport park
 from fastlb.engine.exchange cimport ClientSide
-from fastlb.engine.stats cimport COUNT_DENIED
+from fastlb.engine.stats cimport COUNT_DENIED, COUNT_DROPPED, COUNT_FORBIDDEN, COUNT_TARPITTED
 from fastlb.engine.step cimport STEP_DONE, STEP_PASS
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -42,11 +42,14 @@ cdef class NetworkStep(Step):
             return STEP_PASS
         e.front.counters[COUNT_DENIED] += 1
         if self.how == REFUSE_FORBID:
+            e.front.counters[COUNT_FORBIDDEN] += 1
             e.fail(403, b"PR", b"address not allowed")
         elif self.how == REFUSE_TARPIT and e.core.tarpitted < self.most:
             e.core.tarpitted += 1
+            e.front.counters[COUNT_TARPITTED] += 1
             park(e, self, self.tarpit_ms)
         else:
+            e.front.counters[COUNT_DROPPED] += 1
             self._drop(e)
         return STEP_DONE
 

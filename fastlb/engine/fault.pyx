@@ -5,6 +5,7 @@ from fastlb._core.bits cimport mix64
 from fastlb.engine.admission cimport park, resume
 from fastlb.engine.exchange cimport Exchange
 from fastlb.engine.request_key cimport KEY_HEADER, find_key
+from fastlb.engine.stats cimport COUNT_FAULT_ABORTS, COUNT_FAULT_DELAYS
 from fastlb.engine.step cimport STEP_DONE, STEP_PASS
 
 
@@ -27,15 +28,20 @@ cdef class FaultStep(Step):
         if self.share != <uint64_t>-1 and mix64(e.core.seed) >= self.share:
             return STEP_PASS
         if self.delay_ms:
+            e.front.counters[COUNT_FAULT_DELAYS] += 1
             park(e, self, self.delay_ms)
         else:
-            e.fail(self.status, b"PR", b"fault injected")
+            self._abort(e)
         return STEP_DONE
 
     cdef void due(self, PyObject* exchange) noexcept:
         cdef Exchange e = <Exchange>exchange
         if self.status:
             e.parked = None
-            e.fail(self.status, b"PR", b"fault injected")
+            self._abort(e)
         else:
             resume(e)
+
+    cdef void _abort(self, Exchange e) noexcept:
+        e.front.counters[COUNT_FAULT_ABORTS] += 1
+        e.fail(self.status, b"PR", b"fault injected")

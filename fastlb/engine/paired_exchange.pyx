@@ -11,7 +11,8 @@ from libc.string cimport memcpy
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_EXCHANGE, live_counters
 from fastlb.balance.selector cimport USE_CANCELLED
 from fastlb.engine.exchange cimport MAX_TRIED, Attempt, ServerSide
-from fastlb.engine.stats cimport COUNT_RETRIES
+from fastlb.engine.server cimport Server
+from fastlb.engine.stats cimport COUNT_HEDGES, COUNT_HEDGES_WON, COUNT_RETRIES
 from fastlb.engine.upstream cimport Backend
 
 
@@ -43,6 +44,8 @@ cdef class PairedExchange(RetriedExchange):
             return
         self.server.counters[COUNT_RETRIES] += 1
         b.counters[COUNT_RETRIES] += 1
+        b.counters[COUNT_HEDGES] += 1
+        (<Server>b.by_slot[slot]).counters[COUNT_HEDGES] += 1
         self.other = Attempt.__new__(Attempt)
         self.turn_to(None)
         self.attach(slot)
@@ -60,6 +63,10 @@ cdef class PairedExchange(RetriedExchange):
         a.connected_us, self.connected_us = self.connected_us, a.connected_us
 
     cdef void carry_on(self, Attempt a) noexcept:
+        # The copy began later than what it is a copy of. Without a client neither of them wins.
+        if self.client is not None and a.attempt_us > self.attempt_us:
+            self.backend.counters[COUNT_HEDGES_WON] += 1
+            a.server.counters[COUNT_HEDGES_WON] += 1
         self.other = a
         self.turn_to(a.up)
         self.other = None

@@ -45,6 +45,16 @@ cdef enum:
     COUNT_HANDSHAKE_CERTIFICATE = 36    # failed: the client's certificate
     COUNT_HANDSHAKE_LEFT = 37   # failed: the client has closed the connection
     COUNT_HANDSHAKE_TIMEOUT = 38
+    # of a frontend: requests that a list of networks refused (COUNT_DENIED, too), by what they got
+    COUNT_FORBIDDEN = 39
+    COUNT_TARPITTED = 40
+    COUNT_DROPPED = 41
+    # of a frontend: faults on purpose
+    COUNT_FAULT_DELAYS = 42
+    COUNT_FAULT_ABORTS = 43
+    # of a backend, and of the server that got the second copy of a request
+    COUNT_HEDGES = 44
+    COUNT_HEDGES_WON = 45       # the copy went on alone: it answered first, or the first attempt failed
 
 # One more now, and perhaps more than ever.
 cdef inline void count_up(uint64_t* block, int gauge, int peak) noexcept nogil:

@@ -17,6 +17,7 @@ from fastlb._core.region import DRAIN, FULL_RAMP, GAUGE_COUNTERS, READY, STARTIN
 from tests.helpers import ROOT
 
 GAUGE = GAUGE_COUNTERS[-1]
+COUNTERS = 56
 
 
 @pytest.fixture(params=[True, False], ids=["memfd", "private"])
@@ -33,7 +34,7 @@ def test_a_new_region_is_zero(region: Region) -> None:
     assert region.slots == 4
     assert region.state(0) == 0
     assert region.inflight(65535) == 0
-    assert region.server_totals(65535) == [0] * 40
+    assert region.server_totals(65535) == [0] * COUNTERS
     assert region.worker_status(3) == (0, 0, 0, 0, 0, 0)
 
 
@@ -101,7 +102,7 @@ def test_change_state_clears_before_it_sets(region: Region) -> None:
         (lambda r: r.set_ramp(0, 65537), ValueError),
         (lambda r: r.set_limit(0, 1 << 32), ValueError),
         (lambda r: r.assign_server(0, 0, weight=65536), ValueError),
-        (lambda r: r.count(0, "server", 0, 40), IndexError),
+        (lambda r: r.count(0, "server", 0, COUNTERS), IndexError),
         (lambda r: r.count(0, "worker", 0, 0), ValueError),
     ],
 )
@@ -186,7 +187,7 @@ def test_a_new_holder_begins_at_zero_but_the_epoch_goes_on(region: Region) -> No
     region.assign_frontend(1)
     region.assign_group(2)
     region.assign_server(3, 2)
-    assert region.frontend_totals(1) == region.group_totals(2) == region.server_totals(3) == [0] * 40
+    assert region.frontend_totals(1) == region.group_totals(2) == region.server_totals(3) == [0] * COUNTERS
     assert (region.inflight(3), region.owned(0, 3)) == (0, 0)
     assert region.epoch(3) > epoch
 
