@@ -94,17 +94,17 @@ def key_set(text: bytes, allowed: Sequence[str] = ()) -> list[Key]:
     for one in listed[:256]:
         if not isinstance(one, Mapping) or one.get("kty") not in ("RSA", "EC", "OKP"):
             continue
-        if one.get("use", "sig") != "sig" or "verify" not in one.get("key_ops", ["verify"]):
-            continue
         try:
+            if (one.get("use") or "sig") != "sig" or "verify" not in (one.get("key_ops") or ["verify"]):
+                continue
             key = jwt.PyJWK.from_dict(dict(one)).key
             fits = _narrowed(_algorithms(key), allowed)
             if (own := one.get("alg")) is not None:
                 fits = tuple(a for a in fits if a == own)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except Exception:  # whatever is wrong with one key, the others are as good as before
             continue
         if fits:
-            keys.append(Key(key, fits, str(one.get("kid", ""))))
+            keys.append(Key(key, fits, str(one.get("kid") or "")))
     return keys
 
 

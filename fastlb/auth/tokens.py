@@ -12,13 +12,12 @@ import jwt
 
 from fastlb.spec import Jwt
 
-from .attempts import Attempts
 from .keys import Key, NoKeys
 from .pool import Threads
-from .verdict import Told, Verdict
+from .verdict import Attempts, Verdict
+from .verifier import Verifier
 
 WAITING = 1024  # verifications that wait for a thread, a worker
-HEADER = 4096  # bytes of a decoded header
 WORDS = ("scope", "scp")  # claims that list words with spaces between (RFC 8693 section 4.2)
 
 
@@ -30,6 +29,10 @@ class Unfit(Exception):
     """The token is not good enough: (status, error code, reason)."""
 
 
+class OutOfTime(Unfit):
+    """It is the issuer's, but no more or not yet: nobody guesses such a one."""
+
+
 def challenge(realm: str, error: str = "", text: str = "") -> bytes:
     """WWW-Authenticate; an error is told only to who brought a token (RFC 6750 section 3.1)."""
     quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
@@ -37,14 +40,13 @@ def challenge(realm: str, error: str = "", text: str = "") -> bytes:
     return f"Bearer {', '.join(parts)}".encode()
 
 
-class Tokens:
+class Tokens(Verifier):
     """Verifies tokens by `rules` with `keys`, in threads."""
 
-    def __init__(self, rules: Jwt, keys: Keys, attempts: Attempts | None = None) -> None:
+    def __init__(self, rules: Jwt, keys: Keys, attempts: Attempts) -> None:
+        super().__init__(Threads("fastlb-tokens", rules.threads, WAITING), attempts, b"too many wrong tokens")
         self._rules = rules
         self._keys = keys
-        self._attempts = attempts or Attempts(rules.failures, rules.window)
-        self._threads = Threads("fastlb-tokens", rules.threads, WAITING)
         self._options: dict[str, Any] = {
             "require": ["exp"] if rules.expires else [],
             "verify_aud": bool(rules.audience),
@@ -53,19 +55,6 @@ class Tokens:
             "verify_sub": False,
             "verify_jti": False,
         }
-
-    def begin(self, credentials: bytes, address: bytes, told: Told) -> bool:
-        def done(verdict: Verdict) -> None:
-            if verdict.status in (401, 403):
-                self._attempts.failed(address)
-            told(verdict)
-
-        if left := self._attempts.closed(address):
-            return self._threads.later(told, Verdict(429, reason=b"too many wrong tokens", retry_after=math.ceil(left)))
-        return self._threads.submit(lambda: self.verify(credentials), done)
-
-    def close(self) -> None:
-        self._threads.close()
 
     def verify(self, token: bytes, now: float | None = None) -> Verdict:
         """The verdict on a token. Never raises."""
@@ -77,12 +66,14 @@ class Tokens:
             return Verdict(503, reason=b"no keys to verify tokens with", retry_after=5)
         except Unfit as error:
             status, code, reason = error.args
-            return Verdict(status, challenge=challenge(self._rules.realm, code, reason), reason=reason.encode())
+            told = challenge(self._rules.realm, code, reason)
+            wrong = status == 401 and not isinstance(error, OutOfTime)  # a good one that may too little is no guess
+            return Verdict(status, challenge=told, reason=reason.encode(), wrong=wrong)
         seconds = self._rules.cache
         if (end := claims.get("exp")) is not None:
-            seconds = min(seconds, float(end) + self._rules.leeway - (time.time() if now is None else now))
+            seconds = min(seconds, _seconds(end) + self._rules.leeway - (time.time() if now is None else now))
         user = claims.get(self._rules.user_claim, "")
-        return Verdict(0, lines, user.encode() if isinstance(user, str) else b"", seconds)
+        return Verdict(0, lines, user.encode("utf-8", "replace") if isinstance(user, str) else b"", seconds)
 
     def _claims(self, token: bytes) -> Mapping[str, Any]:
         try:
@@ -109,9 +100,9 @@ class Tokens:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.ExpiredSignatureError:
-                raise Unfit(401, "invalid_token", "the token has expired") from None
+                raise OutOfTime(401, "invalid_token", "the token has expired") from None
             except jwt.ImmatureSignatureError:
-                raise Unfit(401, "invalid_token", "the token is not valid yet") from None
+                raise OutOfTime(401, "invalid_token", "the token is not valid yet") from None
             except jwt.InvalidAudienceError:
                 raise Unfit(401, "invalid_token", "the token is for another audience") from None
             except jwt.InvalidIssuerError:
@@ -134,6 +125,13 @@ class Tokens:
             value = _at(claims, path)
             if value is not None:
                 yield header.encode(), _field(value)
+
+
+def _seconds(end: Any) -> float:
+    try:
+        return float(end)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:

@@ -19,9 +19,20 @@ class Verdict:
     challenge: bytes = b""
     reason: bytes = b""  # for the log and the page; one of a few fixed texts
     retry_after: int = 0
+    wrong: bool = False  # it may be a guess, and counts against the address
 
 
 Told = Callable[[Verdict], None]
+
+
+class Attempts(Protocol):
+    """Failures by address; see fastlb.engine.failures."""
+
+    def closed(self, address: bytes) -> float:
+        """Seconds for which the address may not try; 0 = it may."""
+
+    def failed(self, address: bytes) -> None:
+        """Counts a failure."""
 
 
 class Checker(Protocol):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastlb.engine.core cimport Core
 from fastlb.engine.credentials cimport CredentialStep
+from fastlb.engine.failures cimport Failures
 from fastlb.engine.forward_auth cimport ForwardStep
 from fastlb.engine.mirror cimport MirrorStep
 from fastlb.engine.networks cimport Networks
@@ -97,7 +98,8 @@ cdef class StepBook:
             return self._forward(auth), None
         where = f"auth.{auth.name}"
         try:
-            checker = self._passwords(auth.basic) if auth.basic is not None else self._tokens(auth.jwt)
+            checker = (self._passwords(auth.name, auth.basic) if auth.basic is not None
+                       else self._tokens(auth.name, auth.jwt))
         except (ValueError, OSError) as error:      # files may have changed since the configuration was checked
             raise ConfigError([Problem(where, "", str(error))]) from error
         if auth.basic is not None:
@@ -106,14 +108,14 @@ cdef class StepBook:
         return CredentialStep(self.core, checker, "bearer", tokens.challenge(auth.jwt.realm), cookie=auth.jwt.cookie,
                               longest=auth.jwt.max_bytes, patience=auth.jwt.timeout + 5.0), checker
 
-    def _passwords(self, rules):
+    def _passwords(self, str name, rules):
         users = htpasswd.read(rules.file) if rules.file else {}
         for line in rules.users:
             name, stored = htpasswd.entry(line)
             users.setdefault(name, stored)
-        return basic.Passwords(rules, users)
+        return basic.Passwords(rules, users, self._failures(name, rules))
 
-    def _tokens(self, rules):
+    def _tokens(self, str name, rules):
         from fastlb.auth import keys, tokens
         if rules.secret:
             found = keys.Fixed([keys.secret(read_secret(rules.secret, "auth"), rules.algorithms)])
@@ -123,7 +125,10 @@ cdef class StepBook:
             found = keys.Fetched(rules.jwks, refresh=rules.refresh, pause=rules.refresh_min, stale=rules.stale,
                                  timeout=rules.timeout, ca=rules.jwks_ca, allowed=rules.algorithms)
             found.start()
-        return tokens.Tokens(rules, found)
+        return tokens.Tokens(rules, found, self._failures(name, rules))
+
+    def _failures(self, str name, rules):
+        return Failures(self.core.holds, f"auth {name}", rules.failures, rules.window)
 
     def _forward(self, auth):
         cdef Action action = Action()

@@ -7,7 +7,7 @@ the same credentials wait for one verification. Nothing here raises on what a cl
 
 from fastlb.engine.admission cimport park, resume
 from fastlb.engine.grants cimport DIGEST
-from fastlb.engine.request_key cimport KEY_COOKIE, KEY_IP, find_key, first_field, mask_address
+from fastlb.engine.request_key cimport KEY_COOKIE, KEY_IP, count_cookies, find_key, first_field, mask_address
 from fastlb.engine.stats cimport COUNT_DENIED
 from fastlb.engine.step cimport STEP_DONE, STEP_PASS
 from fastlb.http.fields cimport FIELD_AUTHORIZATION
@@ -77,7 +77,9 @@ cdef class CredentialStep(Step):
         cdef size_t size = <size_t>len(self.scheme)
         cdef size_t i
         # Two fields are two opinions, and the server might take the other one.
-        if field.len > size and p[size] == c' ' and not h.repeated & 1u << FIELD_AUTHORIZATION:
+        if h.repeated & 1u << FIELD_AUTHORIZATION:
+            return NULL
+        if field.len > size and p[size] == c' ':
             for i in range(size):
                 if lower(p[i]) != scheme[i]:
                     break
@@ -86,7 +88,7 @@ cdef class CredentialStep(Step):
                     size += 1
                 n[0] = field.len - size
                 return p + size
-        if len(self.cookie):
+        if len(self.cookie) and count_cookies(h, e.saved.data, self.cookie, <size_t>len(self.cookie)) == 1:
             return find_key(KEY_COOKIE, self.cookie, <size_t>len(self.cookie), h, e.saved.data, NULL, n)
         return NULL
 

@@ -35,8 +35,11 @@ cdef uint32_t OWN = (
     | 1u << FIELD_X_FORWARDED_FOR | 1u << FIELD_X_FORWARDED_PROTO | 1u << FIELD_X_FORWARDED_HOST
     | 1u << FIELD_X_FORWARDED_PORT | 1u << FIELD_FORWARDED | 1u << FIELD_X_REQUEST_ID
     | 1u << FIELD_X_FORWARDED_CLIENT_CERT | 1u << FIELD_HTTP2_SETTINGS | 1u << FIELD_X_REAL_IP)
-# Likewise by name; and conditions and ranges, with which the service would answer something else than its verdict.
+# Likewise by name, '_' taken for '-' as CGI and WSGI applications do, which cannot tell X_Real_IP from X-Real-IP of our
+# own; and conditions and ranges, with which the service would answer something else than its verdict.
 cdef Names OWN_NAMES = Names((
+    "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-ID", "X-Real-IP",
+    "X-Forwarded-Client-Cert", "Content-Length", "Transfer-Encoding",
     "X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Server", "X-Original-Method", "X-Original-Uri",
     "X-Original-Url", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range",
 ))

@@ -18,3 +18,10 @@ cdef uint64_t rate_ahead(RateTable* t, uint64_t key, uint64_t now) noexcept nogi
 cdef void rate_charge(RateTable* t, uint64_t key, uint64_t now, uint64_t cost) noexcept nogil
 # Moves it to `tat` when it is not beyond that already.
 cdef void rate_raise(RateTable* t, uint64_t key, uint64_t tat) noexcept nogil
+# A count in a window that begins with the first one, in the place of a TAT: the end of the window (ns, with WINDOW_STEP
+# as its grain), and in the bits below that how many there were, at most WINDOW_STEP - 1. Adds `n` (0 or 1), and tells
+# how many there are now and when their window ends. O(1), one cache line.
+cdef enum:
+    WINDOW_STEP = 1 << 16
+cdef uint64_t rate_window(RateTable* t, uint64_t key, uint64_t now, uint64_t window, uint64_t n,
+                          uint64_t* until) noexcept nogil

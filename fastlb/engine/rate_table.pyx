@@ -99,3 +99,25 @@ cdef void rate_raise(RateTable* t, uint64_t key, uint64_t tat) noexcept nogil:
         seen = fl_rate_load(&slot.tat)
         if seen >= tat or fl_rate_cas(&slot.tat, seen, tat):
             return
+
+
+cdef uint64_t rate_window(RateTable* t, uint64_t key, uint64_t now, uint64_t window, uint64_t n,
+                          uint64_t* until) noexcept nogil:
+    cdef RateSlot* slot
+    cdef uint64_t seen = 0, fresh = 0, count = 0
+    cdef int _try
+    for _try in range(TRIES):
+        slot = find(t, key, n > 0)
+        seen = 0 if slot == NULL else fl_rate_load(&slot.tat)
+        until[0] = seen - seen % WINDOW_STEP
+        count = seen % WINDOW_STEP
+        if until[0] <= now:
+            until[0] = now + window - (now + window) % WINDOW_STEP
+            count = 0
+        count += n
+        if count >= WINDOW_STEP:
+            count = WINDOW_STEP - 1
+        fresh = until[0] + count
+        if n == 0 or fl_rate_cas(&slot.tat, seen, fresh):
+            break
+    return count

@@ -1,5 +1,5 @@
 # Finds a key in a request: what a hash algorithm hashes, or a rate limit counts by.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from fastlb._core.net cimport sockaddr
 from fastlb._core.span cimport Span
 from fastlb.http.fields cimport Field
@@ -23,6 +23,8 @@ cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, i
 # Value of `name=value` in a query string or a Cookie field (RFC 6265 section 4.2.1); NULL when absent. O(n).
 cdef const char* find_pair(const char* p, size_t n, char separator, const char* name, size_t name_len,
                            size_t* found_len) noexcept
+# How many cookies of this name there are, over all Cookie fields. O(head).
+cdef uint32_t count_cookies(const RequestHead* h, const char* base, const char* name, size_t name_len) noexcept
 # Value of the first field of a known name (FieldId); length 0 when there is none.
 cdef inline Span first_field(const RequestHead* h, int field_id) noexcept:
     cdef Span s

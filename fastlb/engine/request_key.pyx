@@ -80,6 +80,27 @@ cdef const char* find_key(int kind, const char* name, size_t name_len, const Req
     return NULL
 
 
+cdef uint32_t count_cookies(const RequestHead* h, const char* base, const char* name, size_t name_len) noexcept:
+    cdef const Field* f
+    cdef const char* p
+    cdef const char* end
+    cdef uint32_t i, count = 0
+    cdef size_t n = 0
+    for i in range(h.nfields):
+        f = &h.fields[i]
+        if f.id != FIELD_COOKIE:
+            continue
+        p = base + f.value
+        end = p + f.value_len
+        while True:
+            p = find_pair(p, <size_t>(end - p), c';', name, name_len, &n)
+            if p == NULL:
+                break
+            count += 1
+            p += n
+    return count
+
+
 cdef size_t mask_address(unsigned char* out, const unsigned char* p, size_t n, int prefix4, int prefix6) noexcept:
     """The bits of an address that count, a v4-mapped IPv6 address as IPv4."""
     cdef int bits = prefix6

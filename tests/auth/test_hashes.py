@@ -9,13 +9,14 @@ import bcrypt
 import pytest
 
 from fastlb.auth import hashes, htpasswd
-from fastlb.auth.attempts import KEPT, Attempts
-from tests.helpers import need
+from tests.helpers import in_ci, need
 
 SHA512 = (
     "$6$rounds=1000$saltsalt$LAV5VE5Y7w1d73x1mFNspYWUpazfmwv2SoepNXNKJ/otop/Zok96Hr8Q13LEv0DRY/x8v0/crpIjl8NJSAqXV/"
 )
 SHA256 = "$5$rounds=1000$saltsalt$eKLZU9t9OoPWrqOQsoTIKG0aYkZ5rGOoOQhiIvoSWX2"
+# crypt(3) of libxcrypt, "secret" with the setting $y$j75$saltsaltsaltsalt
+YESCRYPT = "$y$j75$saltsaltsaltsalt$DsMjm5uqUiFBUYLB9CLnX8E/M0k0mOVJBUWdpCrUik9"
 SHA1 = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
 
 
@@ -39,6 +40,28 @@ def test_what_openssl_makes_is_right(kind: str, password: str) -> None:
 def test_bcrypt_under_all_its_names(prefix: bytes) -> None:
     stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode().replace("$2b$", f"${prefix.decode()}$")
     assert hashes.verify(stored, b"secret") and not hashes.verify(stored, b"Secret")
+
+
+def test_yescrypt() -> None:
+    """What Debian's passwd and mkpasswd write; only some C libraries know it."""
+    assert hashes.kind_of(YESCRYPT) == "yescrypt"
+    if not hashes.usable("yescrypt"):
+        assert not hashes.verify(YESCRYPT, b"secret")  # refused, and no error
+        if in_ci():
+            pytest.fail("libcrypt has no yescrypt")
+        pytest.skip("libcrypt has no yescrypt")
+    assert hashes.verify(YESCRYPT, b"secret")
+    for wrong in (b"Secret", b"secret ", b"", b"secret\0"):
+        assert not hashes.verify(YESCRYPT, wrong)
+    assert htpasswd.entry(f"ann:{YESCRYPT}") == ("ann", YESCRYPT)
+    for broken in (YESCRYPT[:-1], YESCRYPT + "a", YESCRYPT.replace("$j75$", "$$"), YESCRYPT.replace("$y$", "$gy$")):
+        assert hashes.kind_of(broken) == ""
+
+
+def test_a_machine_without_yescrypt_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashes, "_crypt", lambda password, setting: None)
+    with pytest.raises(htpasswd.Wrong, match="ann is yescrypt, for which this machine has no library"):
+        htpasswd.entry(f"ann:{YESCRYPT}")
 
 
 def test_without_the_c_library_bcrypt_is_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,25 +100,3 @@ def test_a_file(tmp_path: Path) -> None:
             htpasswd.read(str(file))
     with pytest.raises(htpasswd.Wrong, match="No such file"):
         htpasswd.read(str(tmp_path / "nowhere"))
-
-
-def test_attempts_are_counted_by_address_and_window() -> None:
-    now = 0.0
-    attempts = Attempts(3, 60.0, clock=lambda: now)
-    for _ in range(2):
-        attempts.failed(b"a")
-    assert attempts.closed(b"a") == 0
-    attempts.failed(b"a")
-    now = 20.0
-    assert attempts.closed(b"a") == 40 and attempts.closed(b"b") == 0
-    now = 60.0
-    assert attempts.closed(b"a") == 0
-    attempts.failed(b"a")
-    assert attempts.closed(b"a") == 0
-    for n in range(KEPT + 10):
-        attempts.failed(b"%d" % n)
-    assert len(attempts) == KEPT
-    never = Attempts(0, 60.0)
-    for _ in range(100):
-        never.failed(b"a")
-    assert never.closed(b"a") == 0 and len(never) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from fastlb.auth import keys
 from fastlb.auth.tokens import Tokens
+from fastlb.engine.failures import Failures
 from fastlb.spec import Jwt
 from tests.tokens import SECRET, Signer, token
 
@@ -17,7 +18,8 @@ RULES = Jwt(secret=SECRET)
 
 
 def verifier(rules: Jwt = RULES, found: Any = None) -> Tokens:
-    return Tokens(rules, found or keys.Fixed([keys.secret(SECRET.encode())]))
+    failures = Failures(None, "test", rules.failures, rules.window)
+    return Tokens(rules, found or keys.Fixed([keys.secret(SECRET.encode())]), failures)
 
 
 def test_a_token_is_remembered_no_longer_than_it_lives() -> None:
@@ -28,6 +30,39 @@ def test_a_token_is_remembered_no_longer_than_it_lives() -> None:
         assert verdict.status == 0 and seconds - 1.1 <= verdict.seconds <= seconds
     forever = verifier(Jwt(expires=False)).verify(token(exp=None).encode())
     assert (forever.status, forever.seconds) == (0, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "status", "wrong"),
+    [
+        ({}, 0, False),
+        ({"scope": "write"}, 403, False),
+        ({"exp": 1}, 401, False),
+        ({"nbf": 4_000_000_000}, 401, False),
+        ({"aud": "other"}, 401, True),
+        ({"exp": None}, 401, True),
+    ],
+)
+def test_only_what_may_be_a_guess_counts_as_one(claims: dict[str, object], status: int, wrong: bool) -> None:
+    rules = Jwt(audience=("web",), require=(("scope", ("read",)),))
+    verdict = verifier(rules).verify(token(**{"aud": "web", "scope": "read", **claims}).encode())
+    assert (verdict.status, verdict.wrong) == (status, wrong)
+    assert verifier().verify(b"a.b.c").wrong and verifier().verify(token("x" * 40).encode()).wrong
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": 10**400},  # beyond every float
+        {"sub": "\ud800"},  # no character: UTF-8 cannot say it
+        {"sub": ["ann"]},
+        {"sub": {"a": [[]]}},
+    ],
+)
+def test_odd_claims_of_a_good_token(claims: dict[str, object]) -> None:
+    verdict = verifier(Jwt(cache=300.0)).verify(token(**claims).encode())
+    assert (verdict.status, verdict.user) == (0, {"\ud800": b"?"}.get(str(claims.get("sub")), verdict.user))
+    assert 0 < verdict.seconds <= 300.0
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS384", "ES256", "ES384", "ES512", "EdDSA"])
@@ -65,11 +100,16 @@ def test_a_set_gives_only_keys_for_signatures() -> None:
                 {"kty": "RSA", "kid": "broken", "n": 5},
                 {"kty": "RSA", "kid": "empty"},
                 {"kty": "EC", "crv": "P-9", "x": "a", "y": "b"},
+                Signer("RS256", "use").jwk(use=5),
+                Signer("RS256", "five").jwk(key_ops=5),
+                Signer("RS256", "false").jwk(key_ops=[False]),
                 "text", None, 5,
             ]
         }
     ).encode()  # fmt: skip
     assert [key.kid for key in keys.key_set(text)] == ["good"]
+    nulls = good.jwk(use=None, key_ops=None, kid=None)  # as good as not there
+    assert [key.kid for key in keys.key_set(json.dumps({"keys": [nulls]}).encode())] == [""]
     assert keys.key_set(text, ["ES256"]) == []
     only = keys.key_set(json.dumps({"keys": [good.jwk(alg="RS512")]}).encode())
     assert only[0].algorithms == ("RS512",)

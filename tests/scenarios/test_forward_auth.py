@@ -98,6 +98,9 @@ def test_the_service_learns_who_asks_for_what_and_gets_no_body(portal: Balancer,
     service.asked.clear()
     with portal.dial() as client:
         lines = ["Cookie: a=b", "X-Forwarded-Uri: /no", "X-Original-URL: evil", "X_Forwarded_Method: evil"]
+        lines += ["X_Forwarded_For: 9.9.9.9", "x_real-ip: 9.9.9.9", "X_Request_ID: 9", "X_Forwarded_Proto: https"]
+        lines += ["X-Forwarded_Host: evil", "X_Forwarded_Port: 1", "X_Forwarded_Client_Cert: evil"]
+        lines += ["Content_Length: 9", "Transfer_Encoding: chunked", "Proxy: evil"]
         lines += ["X-Forwarded-For: 9.9.9.9", "If-None-Match: *", "Range: bytes=0-1", "X-Mine: 1"]
         client.post("/some/path?q=1", b"a body", *lines)
         answer = client.response()
@@ -113,6 +116,7 @@ def test_the_service_learns_who_asks_for_what_and_gets_no_body(portal: Balancer,
         "if-none-match": None, "range": None, "x_forwarded_method": None,
     }  # fmt: skip
     assert {name: asked.get(name) for name in expected} == expected
+    assert [name for name, _ in asked.fields if "_" in name] == []
     assert answer.status == 200 and answer.text.endswith("\na body")
 
 

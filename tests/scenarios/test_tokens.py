@@ -141,6 +141,22 @@ def test_claims_cannot_smuggle_lines_or_members(gate: Balancer, claims: dict[str
     assert code in (401, 403)
 
 
+def test_two_opinions_are_none(gate: Balancer) -> None:
+    """Whatever the server behind would make of the second one."""
+    good, other = token(**GOOD), token(**GOOD, roles=["root"])
+    for lines in (
+        [f"Authorization: Bearer {good}", f"Authorization: Bearer {other}"],
+        [f"Authorization: Bearer {other}", "Authorization: x", f"Cookie: session={good}"],
+        [f"Cookie: session={good}; session={other}"],
+        [f"Cookie: a=b; session={good};session=", "X: y"],
+        [f"Cookie: session={good}", f"Cookie: c=d; session={other}"],
+    ):
+        with gate.dial() as client:
+            assert client.get("/", *lines).response().status == 401, lines
+    with gate.dial() as client:
+        assert client.get("/", f"Cookie: xsession=1; session={good}; Session=2").response().status == 200
+
+
 def test_nobody_without_a_token(gate: Balancer) -> None:
     for line in ("A: b", "Authorization: Basic YTpi", "Authorization: Bearer", "Cookie: sessio=x"):
         code, challenge = status(gate, line)
