@@ -21,7 +21,7 @@ from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
 from .layer4 import layer4
 from .model import Config
-from .models_backends import AgentCheckTable, BackendTable, HealthCheckTable
+from .models_backends import BACKUP_TIER, AgentCheckTable, BackendTable, HealthCheckTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_rules import HeaderRulesTable
 from .paths import Path, dotted
@@ -338,6 +338,8 @@ def _server_checks(path: Path, backend: BackendTable) -> Iterator[Finding]:
             )
         elif name in names:
             yield Finding((*path, index, "name"), f"the same name as that of server [{names[name]}]")
+        if server.backup and server.tier:
+            yield Finding((*path, index, "tier"), BACKUP_TIER, "0")
         addresses.setdefault(server.address, index)
         names.setdefault(name, index)
     if backend.servers and all(server.weight == 0 for server in backend.servers):

@@ -213,6 +213,9 @@ State = Annotated[
 ]
 
 
+BACKUP_TIER = "a backup stands in no tier: backups come after all of them; leave out tier, or backup"
+
+
 class ServerTable(Table):
     """One member of a backend."""
 

@@ -21,7 +21,7 @@ from fastlb import spec
 from fastlb.errors import MISSING, Problem
 
 from .lines import KeyLines
-from .models_backends import MAX_TIER, MAX_WEIGHT, State
+from .models_backends import BACKUP_TIER, MAX_TIER, MAX_WEIGHT, State
 from .paths import dotted
 from .reader import Report
 from .structure import value_at
@@ -96,6 +96,13 @@ def read_overlay(path: str) -> tuple[list[spec.ServerChange], list[Problem]]:
     except ValidationError as error:
         lines = KeyLines(data)
         return [], [_problem(detail, raw, path, lines) for detail in error.errors(include_url=False)]
+    if both := [index for index, entry in enumerate(table.servers) if entry.backup and entry.tier]:
+        lines = KeyLines(data)
+        return [], [
+            Problem(f"servers[{i}].tier", table.servers[i].tier, BACKUP_TIER, "0", file=path,
+                    line=lines.of(("servers", i, "tier")))
+            for i in both
+        ]  # fmt: skip
     return [_change(entry) for entry in table.servers], []
 
 

@@ -268,7 +268,7 @@ class Operator:
             group = self._group(backend)
             if group is None:
                 return self._unknown(backend)
-            if wrong := _wrong_values(weight, max_connections, reason):
+            if wrong := _wrong_values(weight, max_connections, reason, tier if backup else 0):
                 return self._answer(Verdict.WRONG, str(wrong[0]), tuple(wrong))
             if any(s.address == address for s in group.servers):
                 return self._answer(Verdict.REFUSED, f"backend {backend} has a server at {address} already")
@@ -537,12 +537,14 @@ def _at_next_start(before: Spec, now: Spec) -> list[Problem]:
     return problems
 
 
-def _wrong_values(weight: int | None, max_connections: int | None, reason: str) -> list[Problem]:
+def _wrong_values(weight: int | None, max_connections: int | None, reason: str, backup_tier: int = 0) -> list[Problem]:
     problems = []
     if weight is not None and not 0 <= weight <= MAX_WEIGHT:
         problems.append(Problem("weight", weight, f"must be from 0 to {MAX_WEIGHT}"))
     if max_connections is not None and not 0 <= max_connections <= MAX_LIMIT:
         problems.append(Problem("max_connections", max_connections, f"must be from 0 to {MAX_LIMIT}"))
+    if backup_tier:
+        problems.append(Problem("tier", backup_tier, "a backup stands in no tier", "0"))
     if len(reason) > MAX_REASON or not reason.isprintable():
         problems.append(Problem("reason", MISSING, f"must be one line of at most {MAX_REASON} characters"))
     return problems

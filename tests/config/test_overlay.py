@@ -116,6 +116,11 @@ def test_no_file_is_how_it_begins(tmp_path: Path) -> None:
         ("[[servers]]\nbackend = 'app'\naddress = '10.0.0.1:80'\nweight = 70000\n", "65535"),
         ("[[servers]]\nbackend = 'app'\naddress = '10.0.0.1:80'\nstate = 'drian'\n", 'did you mean "drain"'),
         ("[[servers]]\nbackend = 'app'\naddress = '10.0.0.1'\n", "servers[0].address"),
+        (
+            "[[servers]]\nbackend = 'app'\naddress = '10.0.0.1:80'\nadded = true\nbackup = true\ntier = 2\n",
+            "6: servers[0].tier = 2: a backup stands in no tier: backups come after all of them; leave out tier, or "
+            'backup; did you mean "0"',
+        ),
         ("[[servers]]\nbackend = 'app'\naddress = '10.0.0.1:80'\nreason = \"a\\nb\"\n", "must be one line"),
         ("[[servers]]\nbackend = 'app'\naddress = '10.0.0.1:80'\nreason = '" + "x" * 201 + "'\n", "at most 200"),
     ],

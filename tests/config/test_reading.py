@@ -237,7 +237,7 @@ source = "10.1.2.3"
         path = "/z"
         respond = { status = 404, body = "no", content_type = "text/html", headers = { K = "6" } }
         [backends.app]
-        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, tier = 3, max_connections = 2, \
+        servers = { name = "s", address = "[::1]:1", weight = 5, backup = true, max_connections = 2, \
 state = "maint", send_proxy = "v1" }
         balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%", \
 overprovisioning = 2 }
@@ -325,9 +325,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert three == spec.Route(path=("/z",), respond=spec.Respond(404, "no", "text/html", (("K", "6"),)))
     assert app == spec.Backend(
         name="app",
-        servers=(
-            spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT, send_proxy="v1", tier=3),
-        ),
+        servers=(spec.Server("s", Address("::1", 1), 5, True, 2, state=spec.ServerState.MAINT, send_proxy="v1"),),
         balance=spec.Balance("consistent_hash", "ip", "ring", 2.0, 0.1, 2.0),
         health_check=spec.HealthCheck(
             "http",
@@ -394,7 +392,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond",
         "Route.sni", "Route.alpn", "Backend.mode",
-        "HealthCheck.type", "Server.resolved", "Spec.changes", "HealthCheck.body_regex",
+        "HealthCheck.type", "Server.resolved", "Server.tier", "Spec.changes", "HealthCheck.body_regex",
         "HealthCheck.send", "Retry.hedge", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip
 

@@ -403,6 +403,7 @@ def test_added_changed_removed_forgotten() -> None:
         ("add_server", ("app", at(1)), {}, REFUSED, "has a server at 10.0.0.1:80 already"),
         ("add_server", ("app", at(9)), {"name": "s1"}, REFUSED, "has a server called s1 already"),
         ("add_server", ("app", at(9)), {"weight": 65536}, WRONG, "must be from 0 to 65535"),
+        ("add_server", ("app", at(9)), {"backup": True, "tier": 2}, WRONG, "a backup stands in no tier"),
         ("set_weight", ("app", "s1", -1), {}, WRONG, "must be from 0 to 65535"),
         ("set_limit", ("app", "s1", 2**31), {}, WRONG, "must be from 0 to 2147483647"),
         ("set_weight", ("app", "s1", 1), {"reason": "a\nb"}, WRONG, "must be one line"),

@@ -84,20 +84,61 @@ def test_panic_is_loud(balancer: Balancers, patients: Patients) -> None:
     lb.complained(r"backend app: panic is over")
 
 
-def test_a_server_that_is_added_starts_slowly(balancer: Balancers, patients: Patients) -> None:
-    """It begins with a tenth of a share; at the start of the balancer everybody began with a whole one."""
-    port = free_port()
-    lb = balancer(
+class Admin:
+    """Changes the servers of `app`."""
+
+    def __init__(self, port: int) -> None:
+        self.api = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def say(self, method: str, path: str, body: object) -> None:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        self.api.request(method, f"/v1/backends/app/servers{path}", json.dumps(body), headers)
+        answer = self.api.getresponse()
+        assert answer.read() and answer.status in (200, 201)
+
+
+@pytest.fixture
+def admin() -> Iterator[Admin]:
+    one = Admin(free_port())
+    yield one
+    one.api.close()
+
+
+def slow(balancer: Balancers, patients: Patients, admin: Admin) -> Balancer:
+    """Two servers, whose shares would take an hour to become whole."""
+    return balancer(
         *(server.address for server in patients.servers[:2]),
         backend={"balance": "weighted_round_robin", "slow_start": "1h"},
-        admin={"listen": f"127.0.0.1:{port}", "token": TOKEN},
+        admin={"listen": f"127.0.0.1:{admin.api.port}", "token": TOKEN},
     )
+
+
+def test_a_server_that_is_added_starts_slowly(balancer: Balancers, patients: Patients, admin: Admin) -> None:
+    """It begins with a tenth of a share; at the start of the balancer everybody began with a whole one."""
+    lb = slow(balancer, patients, admin)
     assert spread(lb, 20) == {"s0": 10, "s1": 10}
-    api = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    added = json.dumps({"address": patients.servers[2].address, "name": "late"})
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    api.request("POST", "/v1/backends/app/servers", added, headers)
-    assert api.getresponse().read() and spread(lb, 1)
+    admin.say("POST", "", {"address": patients.servers[2].address, "name": "late"})
+    assert spread(lb, 1)
     shares = spread(lb, 330)
     assert 0 < shares["s2"] <= 30  # a tenth of 110
-    api.close()
+
+
+def test_a_server_back_from_maintenance_starts_slowly(balancer: Balancers, patients: Patients, admin: Admin) -> None:
+    """Its caches are cold. One that was only drained was at work all the time, and goes on with its whole share."""
+    lb = slow(balancer, patients, admin)
+    assert spread(lb, 20) == {"s0": 10, "s1": 10}
+    admin.say("PUT", "/s1/state", {"state": "drain"})
+    assert spread(lb, 20) == {"s0": 20}
+    admin.say("PUT", "/s1/state", {"state": "ready"})
+    assert spread(lb, 20) == {"s0": 10, "s1": 10}
+    admin.say("PUT", "/s1/state", {"state": "maint"})
+    assert spread(lb, 20) == {"s0": 20}
+    admin.say("PUT", "/s1/state", {"state": "ready"})
+    shares = spread(lb, 220)
+    assert 0 < shares["s1"] <= 30  # a tenth of 200
+    # Once more: what it had reached does not count any more.
+    admin.say("PUT", "/s1/state", {"state": "maint"})
+    admin.say("PUT", "/s1/state", {"state": "drain"})
+    assert spread(lb, 20) == {"s0": 20}
+    admin.say("PUT", "/s1/state", {"state": "ready"})
+    assert 0 < spread(lb, 220)["s1"] <= 30
