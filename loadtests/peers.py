@@ -291,7 +291,7 @@ http {{
   upstream origin {{
     zone origin 1m;
     {balance}
-{servers}    keepalive 128;
+{servers}    keepalive 4096;
     keepalive_requests 1000000;
   }}
   server {{

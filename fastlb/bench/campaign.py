@@ -52,6 +52,7 @@ class Campaign:
 
     def _scene(self, name: str, turn: list[Proxy], number: int) -> None:
         cells = [w for w in self._plan.workloads if w.scene == name]
+        warm = replace(cells[0], connections=min(cells[0].connections, self._base.connections))
         scene = scene_of(name, self._base, self._origin, self._pem)
         able: list[Proxy] = []
         try:
@@ -62,8 +63,8 @@ class Campaign:
                     proxy.start(scene)
                     check(proxy)
                     able.append(proxy)
-                    if cells[0].kind != "idle":
-                        run(proxy, cells[0], WARM, number)  # caches, pools, branch predictors
+                    if warm.kind != "idle":
+                        run(proxy, warm, WARM, number)  # caches, pools, branch predictors
                 except RuntimeError as error:
                     self._unable(proxy, name, error)
                     able = [p for p in able if p is not proxy]

@@ -351,7 +351,7 @@ events {{ worker_connections {2 * scene.connections + 500}; }}
   client_body_timeout 30s;
   send_timeout 30s;
 {upgrade}  upstream origin {{
-{balance}{servers}    keepalive 128;
+{balance}{servers}    keepalive {scene.connections};
     keepalive_requests 1000000000;
   }}
   server {{

@@ -6,7 +6,7 @@ from fastlb._core.net cimport (
     SOCK_STREAM, SO_BINDTODEVICE, SOL_SOCKET, TCP_NODELAY, bind, close, connect, errno, setsockopt, sockaddr,
     sockaddr_in, sockaddr_in6, sockaddr_storage, socket, socklen_t)
 from fastlb.engine.reactor cimport set_deadline
-from fastlb.engine.server cimport SocketOptions
+from fastlb.engine.server cimport SocketOptions, pools_give_way
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
 from fastlb.engine.stream cimport SENT_ERROR
 from fastlb.engine.tls cimport tls_connect
@@ -61,7 +61,10 @@ cdef int connect_server(Server server, const sockaddr* client, bint* pending) no
 
 cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms) noexcept:
     cdef bint pending
-    cdef int fd = connect_server(server, core.client_address, &pending)
+    cdef int fd
+    if core.server_connections >= core.max_clients:
+        pools_give_way(core)
+    fd = connect_server(server, core.client_address, &pending)
     if fd < 0:
         by.failure = fd == -1           # else ours, not the server's
         return OPEN_FAILED
@@ -78,6 +81,7 @@ cdef int connection_open(Connector by, Core core, Server server, ServerSide u, u
         return OPEN_FAILED
     by.failure = 1
     server.open_count += 1
+    core.server_connections += 1
     server.counters[COUNT_CONNECTIONS] += 1
     if server.proxy and u.transmit_raw(core.preface, core.preface_len, NULL, 0) == SENT_ERROR:
         u.cancel()

@@ -53,6 +53,9 @@ cdef class Core:
         PyObject* client_first  # all client connections; doubly linked through H1Client
         uint32_t clients        # open now
         uint32_t max_clients    # accepting pauses above
+        uint32_t server_connections     # open, idle ones included
+        PyObject* pools_first   # Servers with idle connections, linked
+        PyObject* pools_last
         uint64_t seed           # state of the worker's generator of hash fallbacks
         uint32_t tarpitted      # exchanges that are held back before they are refused
         bint draining

@@ -23,7 +23,7 @@ from fastlb.engine.failure cimport (
     FAIL_RESOURCES, FAIL_RESPONSE_TOO_LARGE, FAIL_STALE, FAIL_STALLED, FAIL_STATUS, FAIL_TIMEOUT, FAIL_TRUNCATED)
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.server cimport (
-    Server, ServerConnection, idle_until, learn_close, learn_told, pool_put, pool_remove)
+    Server, ServerConnection, connection_over, idle_until, learn_close, learn_told, pool_put, pool_remove)
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
@@ -544,7 +544,7 @@ cdef class H1Upstream(ServerSide):
             pool_remove(self.server, self)
         self.state = UP_CLOSED
         self.tunnel = None
-        self.server.open_count -= 1
+        connection_over(self.server, self.core)
         self.close_fd(reset)
 
 

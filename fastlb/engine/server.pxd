@@ -33,6 +33,8 @@ cdef class Server:
         PyObject* idle_last
         uint32_t idle_count
         uint32_t open_count         # connections of this worker, idle ones included
+        PyObject* pools_prev        # Servers of this worker that have idle connections; see pools_give_way
+        PyObject* pools_next
         # Its sockets of mode udp that rest, the longest first; see udp_socket.
         PyObject* rest_first
         PyObject* rest_last
@@ -74,7 +76,7 @@ cdef class Connector:
 # Puts a connection aside, closing the oldest one when the pool is full. The caller has set its deadline.
 cdef void pool_put(Server s, ServerConnection c) noexcept
 # The connection used last, or NULL; one that began with the PROXY header of this hash, where there is one. O(1), with a
-# header O(pool).
+# header among the latest 128.
 cdef PyObject* pool_take(Server s, uint64_t announced) noexcept
 # Takes one out wherever it stands (it was closed by the server, or is too old).
 cdef void pool_remove(Server s, ServerConnection c) noexcept
@@ -89,3 +91,10 @@ cdef inline bint overdue(Server s, ServerConnection c, uint64_t now_ms) noexcept
     return s.guard_ms != 0 and now_ms - c.idle_ms >= s.guard_ms
 # Closes all.
 cdef void pool_clear(Server s) noexcept
+# Closes one idle connection of the server that has had some for longest: descriptors are promised for so many clients
+# and a server connection each, and those in pools give way to those asked for. O(1).
+cdef void pools_give_way(Core core) noexcept
+# A connection is closed.
+cdef inline void connection_over(Server s, Core core) noexcept:
+    s.open_count -= 1
+    core.server_connections -= 1

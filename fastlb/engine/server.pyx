@@ -20,6 +20,9 @@ cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* out)
     unsigned short htons(unsigned short)
 
+cdef enum:
+    SEARCHED = 128      # idle connections, for one that speaks for the client
+
 
 cdef class Server:
     """Address, counters and idle connections of one server in this worker."""
@@ -111,7 +114,6 @@ cdef class Connector:
 
 
 cdef void pool_put(Server s, ServerConnection c) noexcept:
-    cdef ServerConnection oldest
     c.idle = True
     c.idle_prev = NULL
     c.idle_next = s.idle_first
@@ -122,19 +124,54 @@ cdef void pool_put(Server s, ServerConnection c) noexcept:
     s.idle_first = <PyObject*>c
     s.idle_count += 1
     s.counters[COUNT_IDLE] += 1
-    if s.idle_count > s.pool_size:
-        oldest = <ServerConnection>s.idle_last
-        pool_remove(s, oldest)
-        s.open_count -= 1
-        oldest.close_fd(False)
+    if s.idle_count == 1:
+        pools_link(s, c.core)
+    elif s.idle_count > s.pool_size:
+        pool_drop_oldest(s)
+
+
+cdef inline void pools_link(Server s, Core core) noexcept:
+    s.pools_next = NULL
+    s.pools_prev = core.pools_last
+    if core.pools_last != NULL:
+        (<Server>core.pools_last).pools_next = <PyObject*>s
+    else:
+        core.pools_first = <PyObject*>s
+    core.pools_last = <PyObject*>s
+
+
+cdef inline void pools_unlink(Server s, Core core) noexcept:
+    if s.pools_prev != NULL:
+        (<Server>s.pools_prev).pools_next = s.pools_next
+    else:
+        core.pools_first = s.pools_next
+    if s.pools_next != NULL:
+        (<Server>s.pools_next).pools_prev = s.pools_prev
+    else:
+        core.pools_last = s.pools_prev
+
+
+cdef void pools_give_way(Core core) noexcept:
+    # Its idle connections hold it.
+    if core.pools_first != NULL:
+        pool_drop_oldest(<Server>core.pools_first)
+
+
+cdef void pool_drop_oldest(Server s) noexcept:
+    cdef ServerConnection oldest = <ServerConnection>s.idle_last
+    pool_remove(s, oldest)
+    connection_over(s, oldest.core)
+    oldest.close_fd(False)
 
 
 cdef PyObject* pool_take(Server s, uint64_t announced) noexcept:
     cdef PyObject* p = s.idle_first
+    cdef int seen = 0
     if announced:
         # It speaks for one client alone.
         while p != NULL and (<ServerConnection>p).announced != announced:
-            p = (<ServerConnection>p).idle_next
+            seen += 1
+            p = (<ServerConnection>p).idle_next if seen < SEARCHED else NULL
     if p != NULL:
         pool_remove(s, <ServerConnection>p)
     return p
@@ -156,6 +193,8 @@ cdef void pool_remove(Server s, ServerConnection c) noexcept:
     c.idle_prev = NULL
     s.idle_count -= 1
     s.counters[COUNT_IDLE] -= 1
+    if s.idle_count == 0:
+        pools_unlink(s, c.core)
 
 
 cdef void pool_clear(Server s) noexcept:
@@ -163,7 +202,7 @@ cdef void pool_clear(Server s) noexcept:
     while s.idle_first != NULL:
         c = <ServerConnection>s.idle_first
         pool_remove(s, c)
-        s.open_count -= 1
+        connection_over(s, c.core)
         c.close_fd(False)
 
 

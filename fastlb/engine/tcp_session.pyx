@@ -21,7 +21,7 @@ from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.request_key cimport KEY_NONE, find_key
-from fastlb.engine.server cimport Server, ServerConnection
+from fastlb.engine.server cimport Server, ServerConnection, connection_over
 from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_PEAK, count_up
 from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
@@ -360,7 +360,7 @@ cdef class TcpUpstream(ServerSide):
             return
         self.state = TCP_CLOSED
         self.tunnel = None
-        self.server.open_count -= 1
+        connection_over(self.server, self.core)
         self.close_fd(reset)
 
 

@@ -63,7 +63,7 @@ class ServerChange:
 class Pool:
     """Idle server connections kept, a server and worker."""
 
-    size: int = 128
+    size: int = 4096
     idle: float = 30.0  # seconds unused before closing
     max_age: float = 0.0  # seconds since connecting; 0 = unlimited
     max_requests: int = 0  # 0 = unlimited

@@ -47,7 +47,13 @@ def test_10_000_idle_connections(balancer: Balancers) -> None:
     if n < 10_000:
         print(f"only {n} connections: the limit of open files is {limit}")
     with Answering() as server:
-        lb = balancer(server.address, global_={"workers": 2}, log={"access": "off"}, timeouts={"idle": "5m"})
+        lb = balancer(
+            server.address,
+            backend={"pool": {"size": 100}},  # what is counted below are the clients
+            global_={"workers": 2},
+            log={"access": "off"},
+            timeouts={"idle": "5m"},
+        )
         warm = [lb.dial().sock for _ in range(200)]
         all_answered(warm)
         before = lb.memory()

@@ -77,6 +77,24 @@ def test_pool_size_closes_the_oldest(balancer: Balancers, origin: Origin) -> Non
     assert servers["/2"].request().target == "/3"
 
 
+def test_pools_give_way_to_connections_that_are_asked_for(balancer: Balancers) -> None:
+    """Descriptors are promised for so many clients and a server connection each, whichever server they go to."""
+    origins = [Origin() for _ in range(3)]
+    lb = balancer(*origins, backend={"balance": "round_robin"}, global_={"workers": 0, "max_connections": 2})
+    client = lb.dial()
+    wires = []
+    for origin, target in zip(origins, ("/1", "/2", "/3"), strict=True):
+        client.get(target)
+        wires.append(origin.accept())
+        assert wires[-1].request().target == target
+        wires[-1].answer("x")
+        assert client.response().status == 200
+    assert wires[0].ended() == "fin"  # the one unused for longest, and of another server
+    client.get("/4")
+    assert origins[0].accept().request().target == "/4"
+    assert wires[1].ended() == "fin"
+
+
 def test_without_pool_every_request_connects(balancer: Balancers, origin: Origin) -> None:
     client = balancer(origin, backend={"pool": {"size": 0}}).dial()
     for _ in range(3):
