@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
+from fastlb.admin.discover import SourceRow, source_rows
 from fastlb.admin.sampler import Kind, Pace, Sampler, totals_of
 from fastlb.control import counters as c
 from fastlb.control.region import DRAIN, EJECTED, FULL_RAMP, MAINT, UP
@@ -90,6 +91,7 @@ class BackendRow(Row):
     backend: Backend
     standing: Standing
     servers: list[ServerRow] = field(default_factory=list)
+    sources: list[SourceRow] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -148,7 +150,8 @@ class Board:
         index = service.assignment.backends[backend.name]
         totals = service.past.totals("group", index, totals_of(service.region, "group", index))
         standing = service.book.backend(backend.name)
-        return BackendRow("group", index, backend.name, totals, self.sampler.pace("group", index), backend, standing)
+        pace, sources = self.sampler.pace("group", index), source_rows(service, backend)
+        return BackendRow("group", index, backend.name, totals, pace, backend, standing, sources=sources)
 
     def server(self, backend: Backend, server: Server) -> ServerRow:
         """One server of the current configuration."""

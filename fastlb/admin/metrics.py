@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from fastlb import __version__
+from fastlb.admin import discover
 from fastlb.admin import metrics_haproxy as haproxy
 from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
 from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
@@ -278,6 +279,9 @@ class Exporter:
         if chosen.scope("backend"):
             backends = _labelled(self._backends)
             yield from written([*backend_families(region, past), *haproxy.backend_families(region, now)], backends)
+            sources = [source for row in self._backends for source in row.sources]
+            if sources:
+                yield from written(discover.FAMILIES, discover.labelled(sources))
         if chosen.scope("server"):
             servers = [
                 (f'proxy="{escaped(one.proxy)}",server="{escaped(one.server.name)}"', one)

@@ -93,6 +93,7 @@ def _identity(row: ServerRow) -> str:
         [
             ("Address", f.text(str(row.server.address))),
             ("Found at", f.text(where)),
+            *([("Discovered by", f.text(row.server.source))] if row.server.source else []),
             ("Tier", "backup" if row.server.backup else "main"),
             ("Weight", f"{row.weight}" + (f", in effect {row.effective_weight}" if row.ramp < 65536 else "")),
             ("Last change", clock(row.standing.since)),

@@ -193,6 +193,8 @@ def server_row(row: ServerRow, region: Region, now: float, changes: str, others:
     tag = ' <span class="tag">backup</span>' if row.server.backup else ""
     address = str(row.server.address)
     below = f'<span class="address">{f.text(address)}</span>' if address != row.server.name else ""
+    if row.server.source and row.server.resolved:
+        below += f'<span class="address">of {f.text(row.server.source)}</span>'
     extra = '<span class="reason">the name has no address</span>' if not row.server.resolved else ""
     return (
         f'<tr role="row" data-key="{f.text(str(row.server.address))}" class="r-{row.state.lower()}">'

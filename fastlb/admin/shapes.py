@@ -104,6 +104,7 @@ class AgentView(TypedDict):
 class ServerView(Common):
     backend: str
     address: str
+    source: Annotated[str, Field(description="The name that it was discovered by; empty: the configuration lists it.")]
     state: State
     status: Annotated[str, Field(description="The same in HAProxy's words: 'UP 2/3', 'no check'.")]
     reason: Annotated[str, Field(description="Of the last change of state.")]
@@ -121,6 +122,21 @@ class ServerView(Common):
     agent: AgentView | None
 
 
+class DiscoverView(TypedDict):
+    """A name that stands for several servers."""
+
+    source: str
+    servers: Annotated[int, Field(description="That it stands for and that are used.")]
+    leaving: Annotated[int, Field(description="That it no longer stands for; what is in flight on them ends.")]
+    found: Annotated[int, Field(description="In the last good answer, beyond max_servers too.")]
+    max_servers: int
+    ttl: Annotated[float | None, Field(description="Of the last good answer; null where nobody tells.")]
+    found_at: datetime | None
+    lookups: Annotated[int, Field(description="That found servers.")]
+    failed_lookups: int
+    problem: Annotated[str, Field(description="Why the last look-up failed; empty: it did not.")]
+
+
 class BackendView(Common):
     mode: str
     state: Literal["UP", "DOWN"]
@@ -130,6 +146,7 @@ class BackendView(Common):
     panic: Annotated[bool, Field(description="So few servers are up that all are used.")]
     tiers: Annotated[dict[str, int], Field(description="Percent of the requests by tier in use.")]
     servers: dict[State, int]
+    discover: list[DiscoverView]
     in_flight: int
     queued: int
     downs: int

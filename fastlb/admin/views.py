@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from fastlb.admin import words
 from fastlb.admin.board import BackendRow, FrontendRow, Row, ServerRow
+from fastlb.admin.discover import source_view
 from fastlb.admin.metrics_haproxy import CODES
 from fastlb.admin.shapes import (
     AgentView,
@@ -150,6 +151,7 @@ def server_view(row: ServerRow, region: Region, now: float, *, history: bool = F
         **_common(row, row.server.name, region, history),
         "backend": row.proxy,
         "address": str(row.server.address),
+        "source": row.server.source,
         "state": server_state(row),
         "status": words.server_status(row),
         "reason": standing.reason,
@@ -184,6 +186,7 @@ def backend_view(row: BackendRow, region: Region, now: float, *, history: bool =
         "panic": row.panic,
         "tiers": {"backup" if tier == BACKUP else str(tier): load for tier, load in row.loads.items()},
         "servers": states,
+        "discover": [source_view(one) for one in row.sources],
         "in_flight": row[c.CURRENT],
         "queued": row[c.QUEUED],
         "downs": standing.downs,

@@ -18,8 +18,10 @@ def offline(
 ) -> dict[str, Any]:
     """The explanation that a configuration file gives; ends the program when there is none."""
     from fastlb.control.explain import explain_offline
+    from fastlb.control.names import Answer
     from fastlb.control.question import Question, QuestionError
     from fastlb.control.resolve import resolve
+    from fastlb.discovery.members import Discovery
 
     from .reading import read
 
@@ -29,7 +31,11 @@ def offline(
         sys.exit(2)
     try:
         question = Question(method, url, fields, client, frontend)
-        spec, _ = asyncio.run(resolve(report.spec))
+        answers: dict[str, Answer] = {}
+        spec, _ = asyncio.run(resolve(report.spec, answers=answers))
+        discovery = Discovery(lambda server: False)
+        discovery.note(answers)
+        spec = discovery.plan(spec, spec).spec
         return dataclasses.asdict(explain_offline(spec, question))
     except QuestionError as error:
         raise click.UsageError(str(error)) from error

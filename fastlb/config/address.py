@@ -45,6 +45,31 @@ def parse_server(value: object) -> Address:
     return Address(host=_host(host, port), port=_port(port, text, lowest=1))
 
 
+@verified
+def parse_discovered(value: object) -> Address:
+    """A name that stands for servers, and their port. Raises `Invalid`."""
+    address = parse_server(value)
+    if address.path:
+        raise Invalid("a Unix socket is one server: put it into servers")
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError:
+        return address
+    raise Invalid("an address is one server: put it into servers")
+
+
+@verified
+def parse_service(value: object) -> str:
+    """A name with SRV records, such as _http._tcp.app.internal. Raises `Invalid`."""
+    text = _text(value, "_http._tcp.app.internal").removeprefix("srv:")
+    name, colon, port = text.rpartition(":")
+    if colon and port.isdecimal():
+        raise Invalid("has no port: SRV records tell it", name)
+    if not _is_host(text):
+        raise Invalid("not a valid name; it looks like _http._tcp.app.internal")
+    return text.lower()
+
+
 def _text(value: object, example: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         guess = f"{example.rpartition(':')[0]}:{value}" if 0 <= value <= 65535 else ""

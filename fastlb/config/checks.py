@@ -14,6 +14,7 @@ from fastlb.spec import Address
 from .certificates import certificates
 from .checks_affinity import affinity_checks
 from .checks_auth import auth_checks
+from .checks_discover import discover
 from .checks_rates import rates
 from .checks_resilience import circuit_breaker, overload, overload_rings
 from .checks_tcp import sockets
@@ -172,8 +173,10 @@ class _Checker:
     def backends(self) -> Iterator[Finding]:
         for name, backend in self._config.backends.items():
             path: Path = ("backends", name)
-            if not backend.servers and not self.wrote(path, "servers"):
+            written = self.wrote(path, "servers") or self.wrote(path, "discover")
+            if not (backend.servers or backend.discover or written):
                 yield self._needed((*path, "servers"), "a backend has at least one server")
+            yield from discover(path, backend, self.wrote)
             yield from _rule_checks(path, backend.request_headers, backend.response_headers)
             yield from self._balance((*path, "balance"), backend)
             yield from _ignored((*path, "balance"), backend)
@@ -191,6 +194,7 @@ class _Checker:
             if not backend.retries and self.wrote(path, "retry"):
                 yield Finding((*path, "retry"), "has no effect with retries = 0", warning=True)
             limited = backend.max_connections or any(server.max_connections for server in backend.servers)
+            limited = limited or any(found.max_connections for found in backend.discover)
             if backend.max_queue and not limited:
                 yield Finding(
                     (*path, "max_queue"), "has no effect without max_connections: nothing waits", warning=True

@@ -15,6 +15,7 @@ from .model import Config
 from .models_acme import AcmeTable
 from .models_affinity import AffinityTable
 from .models_backends import BackendTable, HealthCheckTable, ServerTable
+from .models_discover import DiscoverTable
 from .models_frontends import FrontendTable, RouteTable
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rules import HeaderRulesTable, RespondTable
@@ -42,7 +43,9 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         ),
         log=spec.Log(access=config.log.access, format=config.log.format, level=config.log.level),
         tls=spec.TlsSettings(ticket_rotation=config.tls.ticket_rotation, acme=_acme(config.tls.acme)),
-        resolver=spec.Resolver(**{**config.resolver.model_dump(), "nameservers": tuple(config.resolver.nameservers)}),
+        resolver=spec.Resolver(
+            tuple(config.resolver.nameservers), **config.resolver.model_dump(exclude={"nameservers"})
+        ),
         redis=spec.Redis(**config.redis.model_dump()),
         tracing=spec.Tracing(
             **{**config.tracing.model_dump(), "headers": tuple(sorted(config.tracing.headers.items()))}
@@ -241,6 +244,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
             for server_name, server in zip(server_names(table.servers), table.servers, strict=True)
         ),
         mode=spec.Mode(table.mode),
+        discover=tuple(_discover(table, one) for one in table.discover),
         balance=spec.Balance(
             algorithm=balance.algorithm,
             key=balance.key,
@@ -293,6 +297,12 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         request_headers=_rules(table.request_headers),
         response_headers=_rules(table.response_headers),
     )
+
+
+def _discover(backend: BackendTable, table: DiscoverTable) -> spec.Discover:
+    where = table.dns or spec.Address(table.srv)
+    values = table.model_dump(exclude={"dns", "srv", "send_proxy"})
+    return spec.Discover(where.host, where.port, send_proxy=_proxy(backend.send_proxy, table.send_proxy), **values)
 
 
 def _affinity(table: AffinityTable | None) -> spec.Affinity | None:

@@ -10,6 +10,7 @@ from fastlb import spec
 
 from . import units
 from .models_affinity import Affinity
+from .models_discover import DiscoverTables
 from .models_frontends import Mode
 from .models_global import TimeoutsTable
 from .models_resilience import AdaptiveConcurrency, CircuitBreaker, OverloadTable, switch
@@ -18,6 +19,8 @@ from .models_tcp import ServerTcpTable
 from .models_tls import ServerTls
 from .suggest import ALGORITHM_ALIASES
 from .types import (
+    MAX_TIER,
+    MAX_WEIGHT,
     CheckHost,
     CheckPath,
     CheckType,
@@ -57,8 +60,6 @@ ALGORITHMS = (
     "first",
 )
 HASH_METHODS = ("maglev", "ring", "rendezvous", "jump")
-MAX_WEIGHT = 65535
-MAX_TIER = 7
 
 _BALANCE = spec.Balance()
 _CHECK = spec.HealthCheck()
@@ -284,9 +285,11 @@ class PoolTable(Table):
 class BackendTable(Table):
     """A named group of servers."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["servers"]})  # see FrontendTable
+    # One of them is needed; see FrontendTable
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["servers"]}, {"required": ["discover"]}]})
 
     servers: Servers = option(list, "Addresses, or tables with an address.")
+    discover: DiscoverTables = option(list, "Names that stand for several servers: name:port, or tables.")
     mode: Mode = option("http", "What is spoken: http, tcp or udp.")
     balance: Balance = option(BalanceTable, "Name of the algorithm, or a table with its options.")
     health_check: HealthCheckTable | None = option(None, "How servers are checked; none = they always count as up.")

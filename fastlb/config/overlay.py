@@ -21,13 +21,13 @@ from fastlb import spec
 from fastlb.errors import MISSING, Problem
 
 from .lines import KeyLines
-from .models_backends import BACKUP_TIER, MAX_TIER, MAX_WEIGHT, State
+from .models_backends import BACKUP_TIER, State
 from .paths import dotted
 from .reader import Report
 from .structure import value_at
 from .suggest import Invalid, nearest
 from .syntax import text
-from .types import Count, Name, ServerAddress, Table, option
+from .types import MAX_TIER, MAX_WEIGHT, Count, Name, ServerAddress, Table, option
 
 MAX_REASON = 200
 
@@ -141,9 +141,12 @@ def _lost(found: spec.Spec, changes: list[spec.ServerChange]) -> list[Problem]:
     """Warnings for changes of what the configuration does not have."""
     servers = {(b.name, s.address) for b in found.backends for s in b.servers}
     backends = {b.name for b in found.backends}
+    open_ended = {b.name for b in found.backends if b.discover}  # it may be one that is found
     problems = []
     for index, change in enumerate(changes):
-        known = change.backend in backends and (change.added is not None or (change.backend, change.address) in servers)
+        known = change.backend in backends and (
+            change.added is not None or change.backend in open_ended or (change.backend, change.address) in servers
+        )
         if not known:
             why = "there is no such server in the configuration; the change has no effect"
             value = f"{change.backend}/{change.name}"

@@ -15,6 +15,9 @@ from fastlb.spec import Address
 from . import address, syntax, units
 from .suggest import Invalid, listed, nearest
 
+MAX_WEIGHT = 65535
+MAX_TIER = 7
+
 
 class Table(BaseModel):
     """A TOML table: unknown keys are errors, and no value is converted behind the user's back."""
@@ -130,6 +133,10 @@ Share = Annotated[
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 ListenAddress = Annotated[Address, PlainValidator(address.parse_listen), _text("", ":80", "[::1]:8080", "unix:/run/a")]
 ServerAddress = Annotated[Address, PlainValidator(address.parse_server), _text("", "10.0.0.1:8080", "unix:/run/a")]
+DiscoveredName = Annotated[
+    Address | None, PlainValidator(address.parse_discovered), _text("", "app.internal:8080", "app:8080")
+]
+ServiceName = Annotated[str, PlainValidator(address.parse_service), _text("", "_http._tcp.app.internal")]
 Name = Annotated[str, PlainValidator(syntax.name), _text(syntax.NAME_PATTERN)]
 HeaderName = Annotated[str, PlainValidator(syntax.header_name), _text(syntax.TOKEN_PATTERN)]
 RuledHeaderName = Annotated[str, PlainValidator(syntax.ruled_header_name), _text(syntax.TOKEN_PATTERN)]

@@ -76,6 +76,11 @@ class Changes:
         """With the server as the configuration has it."""
         return Changes(c for c in self if (c.backend, c.address) != (backend, address))
 
+    def applied(self, backend: str, server: Server) -> Server:
+        """The server with what was changed on it."""
+        change = self.of(backend, server.address)
+        return server if change is None else _applied(server, change)
+
     def over(self, spec: Spec) -> Spec:
         """`spec` with the changes in it; those of backends that it does not have do nothing. O(servers)."""
         if not self._changes:

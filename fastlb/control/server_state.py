@@ -60,14 +60,15 @@ def publish(
             limit = limit_of(backend, server)
             flags = FLAGS[server.state]
             old_backend, old = known.get(identity, (None, None))
+            window = backend.slow_start or server.slow_start
             if (
-                backend.slow_start
+                window
                 and server.resolved
                 and backend.name not in fresh.backends
                 and before is not None
                 and (identity in fresh.servers or index in retired or old is None or _elsewhere(old, server))
             ):
-                joined.append((index, backend.slow_start))
+                joined.append((index, window))
             if identity in fresh.servers:
                 state = first_state(backend, server) | flags
                 region.assign_server(index, group, weight=server.weight, limit=limit, state=state)

@@ -14,7 +14,7 @@ from fastlb.health.http_probe import HttpProbe, request_of
 from fastlb.health.probe import Done, Probe, SocketProbe, Target, TextProbe
 from fastlb.health.process_probe import BrokenProbe, CheckTarget, ExecProbe, PythonProbe, find_function
 from fastlb.health.udp_probe import DatagramProbe, octets
-from fastlb.spec import Backend, CheckTls, HealthCheck, Server
+from fastlb.spec import Address, Backend, CheckTls, HealthCheck, Server
 
 PYTHON = "python:"
 
@@ -99,7 +99,8 @@ def _socket_starter(
             return lambda loop, done: SocketProbe(loop, done, target, timeout, context, name)
         send, receive = check.send.encode(), check.receive.encode()
         return lambda loop, done: TextProbe(loop, done, target, timeout, context, name, send=send, receive=receive)
-    request = request_of(check, server.address)
+    port = server.address.port
+    request = request_of(check, Address(server.host, port) if server.host else server.address)
     pattern = None
     if check.body or check.body_regex:
         pattern = re.compile((check.body_regex or re.escape(check.body)).encode())
@@ -116,7 +117,7 @@ def _who(backend: Backend, server: Server, target: Target) -> CheckTarget:
 def _certificate_name(server: Server, check: HealthCheck, name: str) -> str | None:
     """The name that goes out as SNI and that the certificate must be for."""
     host = re.sub(r":\d+$", "", check.host).strip("[]")
-    return name or host or server.address.host or None
+    return name or host or server.host or server.address.host or None
 
 
 _contexts: dict[CheckTls, ssl.SSLContext] = {}

@@ -1,4 +1,7 @@
-"""Looks the names of servers up again while the program runs: when their time is over, and until they are found."""
+"""Looks the names of servers up again while the program runs: when their time is over, and until they are found.
+
+Names that stand for several servers too; and it sees to those of their servers that leave.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from fastlb.spec import Spec
 
 log = logging.getLogger("fastlb.runtime")
 
-RETRY = 5.0  # seconds between two look-ups of a name that was not found
+RETRY = 5.0  # seconds between two look-ups of a name that was not found, at most
+LOOK = 0.5  # seconds between two looks at servers that leave
 
 Readdress = Callable[[Mapping[str, Answer]], Awaitable[None]]
 
@@ -20,13 +24,21 @@ Readdress = Callable[[Mapping[str, Answer]], Awaitable[None]]
 class Names:
     """One task. `changed` tells that there is another configuration."""
 
-    def __init__(self, spec: Callable[[], Spec], readdress: Readdress, ttls: Mapping[str, float]) -> None:
-        """`ttls`: names that were found at the start, and for how many seconds they hold; -1 = unknown."""
+    def __init__(
+        self,
+        spec: Callable[[], Spec],
+        readdress: Readdress,
+        answers: Mapping[str, Answer],
+        leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`answers`: what the look-ups of the start came to. `leaving`: whether there are servers that leave: then
+        `readdress` is called now and then, with nothing new."""
         self._spec = spec
         self._readdress = readdress
-        self._ttls = dict(ttls)
+        self._leaving = leaving
+        self._heard = dict(answers)
         self._due: dict[str, float] = {}
-        self._failing: set[str] = set()
+        self._failing = {name for name, answer in answers.items() if not answer.found}
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -39,21 +51,29 @@ class Names:
             self._changed.clear()
             spec = self._spec()
             names = names_of(spec)
-            missing = {s.address.host for b in spec.backends for s in b.servers if not s.resolved}
             self._failing &= names
             now = clock()
-            first = {name: now + (RETRY if name in missing else self._holds(spec, self._ttls.get(name, -1.0)))
-                     for name in names}  # fmt: skip
-            self._due = {name: self._due.get(name, first[name]) for name in names}
+            due = self._due
+            self._due = {name: due[name] if name in due else now + self._first(spec, name) for name in names}
             wait = min(self._due.values(), default=None)
+            look = now + LOOK if self._leaving() else None
             if wait is None or wait > now:
                 try:
-                    async with asyncio.timeout(None if wait is None else wait - now):
+                    async with asyncio.timeout_at(min((at for at in (wait, look) if at is not None), default=None)):
                         await self._changed.wait()
                 except TimeoutError:
-                    pass
+                    if look is not None:
+                        await self._readdress({})
                 continue
             await self._look(spec, [name for name, due in self._due.items() if due <= now], clock)
+
+    def _first(self, spec: Spec, name: str) -> float:
+        """Seconds until a name is looked up that has not been yet, or was at the start."""
+        answer = self._heard.pop(name, None)
+        if answer is None:
+            missing = any(s.address.host == name and not s.resolved for b in spec.backends for s in b.servers)
+            return _retry(spec) if missing else self._holds(spec, -1.0)
+        return self._holds(spec, answer.ttl) if answer.found else _retry(spec)
 
     async def _look(self, spec: Spec, names: list[str], clock: Callable[[], float]) -> None:
         limit = spec.resolver.timeout
@@ -61,11 +81,11 @@ class Names:
         found = dict(zip(names, answers, strict=True))
         now = clock()
         for name, answer in found.items():
-            if answer.addresses:
+            if answer.found:
                 self._due[name] = now + self._holds(spec, answer.ttl)
                 self._failing.discard(name)
             else:
-                self._due[name] = now + RETRY
+                self._due[name] = now + _retry(spec)
                 if name not in self._failing:
                     self._failing.add(name)
                     log.warning("%s: %s; its servers keep the addresses they have", name, answer.reason)
@@ -75,3 +95,7 @@ class Names:
     def _holds(spec: Spec, ttl: float) -> float:
         resolver = spec.resolver
         return min(max(ttl, resolver.min_ttl), resolver.max_ttl) if ttl >= 0 else resolver.interval
+
+
+def _retry(spec: Spec) -> float:
+    return min(RETRY, spec.resolver.interval)

@@ -10,16 +10,17 @@ import asyncio
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastlb.control import counters
 from fastlb.control.changes import Changes
 from fastlb.control.diff import Difference, Load, diff
+from fastlb.control.names import Answer as NameAnswer
 from fastlb.control.overlay import write_overlay
 from fastlb.control.region import DRAIN, MAINT
-from fastlb.control.resolve import resolve
+from fastlb.control.resolve import discover_keys, resolve, server_keys, with_known_addresses
 from fastlb.control.server_state import FLAGS
 from fastlb.control.sockets import ListenError
 from fastlb.errors import MISSING, ConfigError, Problem
@@ -238,12 +239,12 @@ class Operator:
             if wrong := _wrong_values(weight, max_connections, reason):
                 return self._answer(Verdict.WRONG, str(wrong[0]), tuple(wrong))
             group, member = found
-            base = self._configured_server(backend, member.address) or member
+            base = self._given_server(backend, member.address) or member
             self._changes = self._changes.changed(
                 backend, base, state=state, weight=weight, max_connections=max_connections, reason=reason
             )
-            service, spec = self._service, self._changes.over(self._configured)
-            service.spec = _with_known_addresses(spec, service.spec)
+            service, spec = self._service, self._effective(self._configured, self._changes)
+            service.spec = service.discovery.overlaid(with_known_addresses(spec, service.spec), service.spec)
             index = service.assignment.server(backend, member.address)
             answer = self._answer(
                 Verdict.DONE, self._write(index, group, member, state, weight, max_connections, reason)
@@ -295,7 +296,7 @@ class Operator:
             if wrong := _wrong_values(None, None, reason):
                 return self._answer(Verdict.WRONG, str(wrong[0]), tuple(wrong))
             _, member = found
-            if self._configured_server(backend, member.address) is None:
+            if self._given_server(backend, member.address) is None:
                 changes = self._changes.forgotten(backend, member.address)
             else:
                 changes = self._changes.without_server(backend, member, reason)
@@ -391,14 +392,15 @@ class Operator:
 
     async def _run(self, configured: Spec, changes: Changes, *, hold: bool = False) -> Answer:
         """Has the pair run everywhere and keeps it, or changes nothing."""
-        spec, problems = await resolve(changes.over(configured))
-        spec = _with_known_addresses(spec, self._service.spec)
+        answers: dict[str, NameAnswer] = {}
+        spec, problems = await resolve(self._effective(configured, changes), answers=answers)
+        spec = with_known_addresses(spec, self._service.spec)
         plans: list[ExtraPlan] = []
         refused = [""]
         try:
             for extra in self.extras:
                 plans.append(await extra.plan(spec))
-            refused = await self._service.apply(spec, self._crew, hold=hold)
+            refused = await self._service.apply(spec, self._crew, hold=hold, answers=answers)
         except (ConfigError, ListenError) as error:
             text = "the configuration cannot be used; nothing is changed"
             return self._answer(Verdict.WRONG, text, tuple(error.problems))
@@ -412,8 +414,9 @@ class Operator:
             text = "the workers refused the configuration and run the one before"
             return dataclasses.replace(self._answer(Verdict.REFUSED, text), workers=tuple(refused))
         self._configured, self._changes = configured, changes
-        found = {key for key, server in _keys(spec) if server.resolved}
-        kept = "the name cannot be resolved now; the server keeps its address"
+        found = {key for key, server in server_keys(spec) if server.resolved}
+        found |= {key for key, discover in discover_keys(spec) if self._service.discovery.found(discover)}
+        kept = "the name cannot be resolved now; it stands for what it stood for"
         warnings = tuple(
             dataclasses.replace(p, severity="warning", reason=kept if p.key in found else p.reason) for p in problems
         )
@@ -496,6 +499,15 @@ class Operator:
         group = next((b for b in self._configured.backends if b.name == backend), None)
         return next((s for s in group.servers if s.address == address), None) if group else None
 
+    def _given_server(self, backend: str, address: Address) -> Server | None:
+        """What there would be at the address without run-time changes, in the configuration or discovered."""
+        return self._configured_server(backend, address) or self._service.discovery.base(backend, address)
+
+    @staticmethod
+    def _effective(configured: Spec, changes: Changes) -> Spec:
+        """What is to run; the changes stand in it for servers that are discovered later."""
+        return dataclasses.replace(changes.over(configured), changes=tuple(changes))
+
     def _answer(self, verdict: Verdict, text: str, problems: Sequence[Problem] = ()) -> Answer:
         return Answer(verdict, text, tuple(problems), self._service.assignment.generation)
 
@@ -548,33 +560,6 @@ def _wrong_values(weight: int | None, max_connections: int | None, reason: str, 
     if len(reason) > MAX_REASON or not reason.isprintable():
         problems.append(Problem("reason", MISSING, f"must be one line of at most {MAX_REASON} characters"))
     return problems
-
-
-def _with_known_addresses(spec: Spec, before: Spec) -> Spec:
-    """Servers keep the address they have where the resolver still gives it, or fails.
-
-    So a reload neither moves connections because the resolver turns its answers round, nor takes servers down because
-    it does not answer.
-    """
-    known = {(b.name, s.address): s.resolved for b in before.backends for s in b.servers if s.resolved}
-    backends = []
-    for backend in spec.backends:
-        servers = []
-        for server in backend.servers:
-            old = known.get((backend.name, server.address))
-            if old and (not server.resolved or old[0] in server.resolved):
-                resolved = (old[0], *(found for found in server.resolved if found != old[0]))
-                server = dataclasses.replace(server, resolved=resolved)
-            servers.append(server)
-        backends.append(dataclasses.replace(backend, servers=tuple(servers)))
-    return dataclasses.replace(spec, backends=tuple(backends))
-
-
-def _keys(spec: Spec) -> Iterator[tuple[str, Server]]:
-    """Each server with the key that `resolve` names it by."""
-    for backend in spec.backends:
-        for index, server in enumerate(backend.servers):
-            yield f"backends.{backend.name}.servers[{index}].address", server
 
 
 def _by(reason: str) -> str:

@@ -11,16 +11,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from fastlb.control import counters
 from fastlb.control.events import Events
 from fastlb.control.names import Answer
 from fastlb.control.past import Past
-from fastlb.control.region import GAUGE_COUNTERS, LIMITS, UP, Region
+from fastlb.control.region import DRAIN, GAUGE_COUNTERS, LIMITS, UP, Region
 from fastlb.control.resolve import resolve, with_addresses
 from fastlb.control.server_state import publish, retire
 from fastlb.control.slots import Assignment, ServerId, Slots
-from fastlb.control.sockets import Listeners
+from fastlb.control.sockets import ListenError, Listeners
 from fastlb.control.state_book import StateBook
 from fastlb.control.tcp_options import check_servers
+from fastlb.discovery.members import Discovery, Plan, Turn
 from fastlb.errors import ConfigError, FastlbError, Problem
 from fastlb.health.adaptive import Adaptive
 from fastlb.health.breakers import Breakers
@@ -36,7 +38,7 @@ from fastlb.runtime.rate_sync import RateSync
 from fastlb.runtime.spans import Spans
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
-from fastlb.spec import Spec
+from fastlb.spec import ServerState, Spec
 
 log = logging.getLogger("fastlb.runtime")
 
@@ -99,7 +101,9 @@ class Service:
         self.lock = asyncio.Lock()  # held while the spec is being replaced
         self.tls = TlsKeeper(self)
         self._names: asyncio.Task[None] | None = None
-        self._ttls: dict[str, float] = {}  # of the names found at the start
+        self.discovery = Discovery(self._busy)
+        self._heard: dict[str, Answer] = {}  # to the look-ups of the start
+        self._over_cap: set[str] = set()  # names that the log has warned of
         self._watch_names: Names | None = None
         self._held = False  # what left the configuration stays in service
         self._leaving_within = 0.0  # seconds that idle connections of sockets that leave may have
@@ -124,9 +128,14 @@ class Service:
                 )  # fmt: skip
             self.max_connections = min(wanted or allowed, allowed)
             self.spec = await asyncio.to_thread(with_certificates, self.spec, self.spec, self.events)
-            self.spec, problems = await resolve(self.spec, ttls=self._ttls)
+            self.spec, problems = await resolve(self.spec, answers=self._heard)
             for problem in problems:
                 log.warning("%s", problem)
+            self.discovery.note(self._heard)
+            self._warn_of_caps(self.spec)
+            plan = self.discovery.plan(self.spec, self.spec)
+            self.discovery.commit(plan)
+            self.spec = plan.spec
             self.assignment = self._slots.assign(self.spec)
             publish(self.region, self.spec, self.assignment, self._slots.fresh())
             self.book.apply(self.spec, self.assignment)
@@ -169,26 +178,38 @@ class Service:
         async def readdress(found: Mapping[str, Answer]) -> None:
             await self.readdress(found, crew)
 
-        self._watch_names = Names(lambda: self.spec, readdress, self._ttls)
+        self._watch_names = Names(lambda: self.spec, readdress, self._heard, lambda: self.discovery.leaving)
         self._names = asyncio.get_running_loop().create_task(self._watch_names.run())
 
-    async def apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
+    async def apply(
+        self, spec: Spec, crew: Crew, *, hold: bool = False, answers: Mapping[str, Answer] | None = None
+    ) -> list[str]:
         """Replaces the configuration by `spec` (its addresses resolved) everywhere, or nowhere.
+
+        The servers that its `discover` tables stand for are added, as the `answers` tell and those before them.
 
         Returns a line for each worker that refused it; then all of them have the one before again. Raises ListenError
         or ConfigError, with nothing changed, when an address cannot be bound or `spec` does not fit the region. `hold`:
         what left the configuration stays in service until `settle`, so that the way back costs nobody anything.
         """
         async with self.lock:
-            return await self._apply(spec, crew, hold=hold)
+            self.discovery.note(answers or {})
+            self._warn_of_caps(spec)
+            return await self._discovered(self.discovery.plan(spec, self.spec), crew, hold=hold)
 
     async def readdress(self, found: Mapping[str, Answer], crew: Crew) -> None:
         """Has the servers whose names stand for other addresses now use these, everywhere."""
         async with self.lock:
+            self.discovery.note({name: answer for name, answer in found.items() if name in self._asked()})
+            self._warn_of_caps(self.spec)
             spec, moves = with_addresses(self.spec, found)
-            if not moves:
+            plan = self.discovery.plan(spec, self.spec)
+            if not moves and not plan.changed:
                 return
-            errors = await self._apply(spec, crew)
+            try:
+                errors = await self._discovered(plan, crew)
+            except (ConfigError, ListenError) as error:
+                errors = [str(problem) for problem in error.problems]
             for line in errors:
                 log.error("%s", line)
             for move in () if errors else moves:
@@ -196,6 +217,53 @@ class Service:
                 text = f"{move.server.address.host} is {move.after}{was}"
                 log.info("server %s/%s: %s", move.backend, move.server.name, text)
                 self.events.add("server", f"{move.backend}/{move.server.name}", text)
+
+    def _warn_of_caps(self, spec: Spec) -> None:
+        """Says once of each name that it stands for more servers than are used, until it no longer does."""
+        over = {
+            f"backends.{backend.name}.discover: {discover}": (self.discovery.found(discover), discover.max_servers)
+            for backend in spec.backends
+            for discover in backend.discover
+            if self.discovery.found(discover) > discover.max_servers
+        }
+        for name in over.keys() - self._over_cap:
+            log.warning("%s stands for %d servers; max_servers of them are used, %d", name, *over[name])
+        self._over_cap = set(over)
+
+    def _asked(self) -> set[str]:
+        return {discover.question for backend in self.spec.backends for discover in backend.discover}
+
+    async def _discovered(self, plan: Plan, crew: Crew, *, hold: bool = False) -> list[str]:
+        """Has the configuration of a plan run, and tells who came and went."""
+        for turn in plan.turns:
+            if turn.what in ("leaves", "is back"):
+                self._drain(turn)
+        errors = await self._apply(plan.spec, crew, hold=hold)
+        if errors:
+            return errors
+        self.discovery.commit(plan)
+        for turn in plan.turns:
+            name, text = f"{turn.backend}/{turn.server.name}", f"{turn.what} ({turn.server.source})"
+            log.info("server %s %s", name, text)
+            self.events.add("server", name, text)
+        return []
+
+    def _drain(self, turn: Turn) -> None:
+        """Gives the change of state its reason, which the book would not know from the configuration."""
+        index = self.assignment.servers.get((turn.backend, turn.server.address))
+        if index is None or turn.server.state is not ServerState.READY:
+            return
+        leaves = turn.what == "leaves"
+        self.region.change_state(index, set=DRAIN if leaves else 0, clear=0 if leaves else DRAIN)
+        reason = f"{turn.server.source} {'no longer stands' if leaves else 'stands'} for it"
+        self.book.note(turn.backend, turn.server, reason, level="info")
+
+    def _busy(self, server: ServerId) -> bool:
+        """Something is in flight on a server that runs."""
+        index = self.assignment.servers.get(server)
+        if index is None:
+            return False
+        return self.region.inflight(index) > 0 or self.region.server_totals(index)[counters.CURRENT] > 0
 
     async def _apply(self, spec: Spec, crew: Crew, *, hold: bool = False) -> list[str]:
         before, held = self.spec, self._held

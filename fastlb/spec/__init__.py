@@ -19,6 +19,7 @@ from fastlb.spec.auth import Jwt as Jwt
 from fastlb.spec.auth import Mirror as Mirror
 from fastlb.spec.backends import Backend as Backend
 from fastlb.spec.backends import Balance as Balance
+from fastlb.spec.backends import Discover as Discover
 from fastlb.spec.backends import Pool as Pool
 from fastlb.spec.backends import Retry as Retry
 from fastlb.spec.backends import Server as Server

@@ -39,6 +39,34 @@ class Server:
     state: ServerState = ServerState.READY
     send_proxy: str = ""  # v1 | v2; '' = none
     tier: int = 0  # 0-7, of a server that is no backup: load spills from each to the next
+    # of one that was discovered; '' and 0 of those that the configuration lists
+    source: str = ""  # what names it: `str` of a `Discover`
+    host: str = ""  # the name that its certificate is for, where `address` is none
+    slow_start: float = 0.0  # seconds of ramp once it has joined; the backend's wins
+
+
+@dataclass(frozen=True, slots=True)
+class Discover:
+    """A name that stands for several servers: one for each of its addresses, or of its SRV records (RFC 2782)."""
+
+    host: str
+    port: int = 0  # of every server; 0: SRV records are asked for, which tell it
+    family: str = "any"  # any | ipv4 | ipv6: which addresses count
+    max_servers: int = 64
+    weight: int = 1  # of each server; SRV records tell their own
+    backup: bool = False
+    tier: int = 0  # of each server; of the SRV records with the lowest priority number, the next ones being of the next
+    max_connections: int = 0  # of each server; 0 = the backend's
+    send_proxy: str = ""  # v1 | v2; '' = none
+    slow_start: float = 10.0  # seconds of ramp of a server that joins; the backend's wins
+
+    @property
+    def question(self) -> str:
+        """What is looked up: the name, or `srv:` and the name."""
+        return self.host if self.port else f"srv:{self.host}"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else self.question
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +121,9 @@ class Backend:
     """A named group of servers."""
 
     name: str
-    servers: tuple[Server, ...]
+    servers: tuple[Server, ...]  # those of the configuration, and in what runs those discovered too
     mode: Mode = Mode.HTTP
+    discover: tuple[Discover, ...] = ()
     balance: Balance = field(default_factory=Balance)
     health_check: HealthCheck | None = None
     agent_check: AgentCheck | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fastlb._core.region import Region
-from fastlb.admin import metrics, metrics_haproxy, metrics_limits
+from fastlb.admin import discover, metrics, metrics_haproxy, metrics_limits
 from fastlb.admin.app import build
 from fastlb.admin.exposition import Family, Histogram
 from fastlb.config import check_text
@@ -27,6 +27,7 @@ def test_every_metric_is_described() -> None:
         *metrics_limits.sync_families(),
         *metrics.frontend_families(region, past),
         *metrics_limits.rule_families(),
+        *discover.FAMILIES,
         *metrics.backend_families(region, past),
         *metrics.server_families(region, past),
         *metrics_haproxy.process_families(),

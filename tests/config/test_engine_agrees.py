@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from fastlb.balance import Balancer, Server, algorithms
 from fastlb.config import check_file, check_mapping, syntax
-from fastlb.config.models_backends import ALGORITHMS, HASH_METHODS, MAX_WEIGHT
+from fastlb.config.models_backends import ALGORITHMS, HASH_METHODS
 from fastlb.config.models_global import MAX_HEADER_COUNT
 from fastlb.config.suggest import Invalid
+from fastlb.config.types import MAX_WEIGHT
 from fastlb.engine import patterns
 from fastlb.engine.access_log import FORMATS
 from fastlb.engine.rules import Redirect, Respond

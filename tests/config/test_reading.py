@@ -391,8 +391,8 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
     }
     assert unset == {
         "Spec.source", "Frontend.mode", "Frontend.backend", "Route.redirect", "Route.respond",
-        "Route.sni", "Route.alpn", "Backend.mode",
-        "HealthCheck.type", "Server.resolved", "Server.tier", "Spec.changes", "HealthCheck.body_regex",
+        "Route.sni", "Route.alpn", "Backend.mode", "Backend.discover", "Server.source", "Server.host", "Server.tier",
+        "HealthCheck.type", "Server.resolved", "Server.slow_start", "Spec.changes", "HealthCheck.body_regex",
         "HealthCheck.send", "Retry.hedge", "HealthCheck.receive", "HealthCheck.command",
     } - {"Frontend.backend"}  # fmt: skip
 

@@ -20,11 +20,14 @@ class Answering:
     A thread a connection. `served` counts answers, `port` stays over stop() and start().
     """
 
-    def __init__(self, handler: Callable[[Message], bytes] = lambda request: b"ok") -> None:
+    def __init__(
+        self, handler: Callable[[Message], bytes] = lambda request: b"ok", host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.handler = handler
+        self.host = host
         self.served = 0
         self.most = 0  # connections at a time
-        self.port = 0
+        self.port = port
         self._lock = threading.Lock()
         self._open: set[Wire] = set()
         self._threads: list[threading.Thread] = []
@@ -32,12 +35,12 @@ class Answering:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self) -> None:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.bind((self.host, self.port))
         self._listener.listen(1024)
         self.port = self._listener.getsockname()[1]
         self._spawn(self._accept, self._listener)

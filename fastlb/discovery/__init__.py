@@ -1,0 +1,1 @@
+"""Which servers a backend has that its configuration does not list: those that names stand for."""
