@@ -276,7 +276,9 @@ class RetryTable(Table):
 class PoolTable(Table):
     """Idle connections to servers that are kept for the next request."""
 
-    size: Count = option(_POOL.size, "Of one server in one worker; less while descriptors are short. 0 = none are kept.")
+    size: Count = option(
+        _POOL.size, "Of one server in one worker; less while descriptors are short. 0 = none are kept."
+    )
     idle: Duration = option(_POOL.idle, "Closed after this long unused.", shown=units.format_duration(_POOL.idle))
     max_age: Duration = option(_POOL.max_age, "Closed this long after connecting. 0 = never.", shown="0")
     max_requests: Count = option(_POOL.max_requests, "Closed after this many requests. 0 = never.")
