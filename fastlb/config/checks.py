@@ -14,6 +14,7 @@ from fastlb.spec import Address
 from .certificates import certificates
 from .checks_affinity import affinity_checks
 from .checks_auth import auth_checks
+from .checks_bandwidth import bandwidths
 from .checks_discover import discover
 from .checks_rates import rates
 from .checks_resilience import circuit_breaker, overload, overload_rings
@@ -57,6 +58,7 @@ def check(structure: Structure) -> list[Finding]:
         *layer4(structure.model, checker.wrote),
         *sockets(structure.model, checker.wrote),
         *rates(structure.model, checker.wrote),
+        *bandwidths(structure.model, checker.wrote),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
 

@@ -9,7 +9,7 @@ from typing import Any
 from fastlb import spec
 
 from .convert_auth import auth, mirror
-from .convert_traffic import access, faults, main_backend, rates, split
+from .convert_traffic import access, bandwidths, faults, main_backend, rates, split
 from .cpus import usable_cpus
 from .model import Config
 from .models_acme import AcmeTable
@@ -118,6 +118,7 @@ def _frontend(config: Config, name: str, table: FrontendTable) -> spec.Frontend:
         redirect_https=table.redirect_https,
         hsts=spec.Hsts(**table.hsts.model_dump()) if table.hsts else None,
         rate_limits=rates(table.rate_limits),
+        bandwidth=bandwidths(table.bandwidth),
         rate_limit_headers=table.rate_limit_headers,
         access=access(table.access),
         auth=table.auth,
@@ -183,6 +184,7 @@ def _route(table: RouteTable) -> spec.Route:
         sni=tuple(table.sni),
         alpn=tuple(table.alpn),
         rate_limits=rates(table.rate_limits),
+        bandwidth=bandwidths(table.bandwidth),
         access=access(table.access),
         auth=table.auth,
         mirror=mirror(table.mirror),
@@ -259,6 +261,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         tcp=spec.ServerTcp(**_tcp(table.tcp)),
         max_connections=table.max_connections,
         max_queue=table.max_queue,
+        bandwidth=bandwidths(table.bandwidth),
         adaptive_concurrency=spec.AdaptiveConcurrency(**table.adaptive_concurrency.model_dump())
         if table.adaptive_concurrency
         else None,

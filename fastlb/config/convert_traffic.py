@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastlb import spec
 
+from .models_bandwidth import BandwidthTable
 from .models_rates import RateLimitTable
 from .models_traffic import AccessTable, FaultTable, SplitTable
 
@@ -16,6 +17,22 @@ def access(table: AccessTable | None) -> spec.Access | None:
 
 def faults(tables: list[FaultTable]) -> tuple[spec.Fault, ...]:
     return tuple(spec.Fault(t.percent, t.delay, t.abort, t.header or "") for t in tables)
+
+
+def bandwidths(tables: list[BandwidthTable]) -> tuple[spec.Bandwidth, ...]:
+    return tuple(
+        spec.Bandwidth(
+            response=table.response,
+            response_after=table.response_after,
+            request=table.request,
+            request_after=table.request_after,
+            key=None if table.key is None else tuple(table.key),
+            ipv4_prefix=table.ipv4_prefix,
+            ipv6_prefix=table.ipv6_prefix,
+            exempt=tuple(table.exempt),
+        )
+        for table in tables
+    )
 
 
 def rates(tables: list[RateLimitTable]) -> tuple[spec.RateLimit, ...]:

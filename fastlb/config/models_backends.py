@@ -10,6 +10,7 @@ from fastlb import spec
 
 from . import units
 from .models_affinity import Affinity
+from .models_bandwidth import Bandwidths
 from .models_discover import DiscoverTables
 from .models_frontends import Mode
 from .models_global import TimeoutsTable
@@ -304,6 +305,7 @@ class BackendTable(Table):
     tcp: ServerTcpTable = option(ServerTcpTable, "Options of the sockets.")
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")
     max_queue: Count = option(0, "Requests that may wait, over all workers. 0 = unlimited.")
+    bandwidth: Bandwidths = option(list, "How fast bytes go to its servers and from them, beside what frontends say.")
     adaptive_concurrency: AdaptiveConcurrency = option(
         None, "A limit of requests at a time that follows the response times; true, or a table.", shown=False
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict
 
 from .models_auth import Mirror
+from .models_bandwidth import Bandwidths
 from .models_global import LimitsTable, TimeoutsTable
 from .models_rates import RateLimits
 from .models_rules import HeaderRulesTable, Redirect, RespondTable, RewriteTable
@@ -76,6 +77,7 @@ class RouteTable(Table):
     respond: RespondTable | None = option(None, "Action: a fixed response.")
     split: Split | None = option(None, "Action: several backends share the requests by weight.")
     rate_limits: RateLimits = option(list, "Limits beside the frontend's, for the requests of this route alone.")
+    bandwidth: Bandwidths = option(list, "How fast bytes go; beside the frontend's.")
     access: Access | None = option(None, "Networks that may send requests; beside the frontend's.")
     auth: str = option("", "Who may: the name of a table of [auth], in place of the frontend's; none = anybody.")
     mirror: Mirror | None = option(None, "Copies for a second backend, in place of the frontend's.")
@@ -115,6 +117,7 @@ class FrontendTable(Table):
     rate_limit_headers: Annotated[str, *choice("combined", "separate", "none")] = option(
         "combined", "Whether answers tell of the limits: RateLimit and RateLimit-Policy, three fields, or nothing."
     )
+    bandwidth: Bandwidths = option(list, "How fast bytes of requests and responses go; a rate is that of responses.")
     access: Access | None = option(None, "Networks that may send requests; a list is the allowed ones.")
     auth: str = option("", "Who may: the name of a table of [auth].")
     mirror: Mirror | None = option(None, "Copies of requests for a second backend.")

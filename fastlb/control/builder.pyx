@@ -50,6 +50,7 @@ from fastlb.control.balance_keys import balance_options, hash_key
 from fastlb.control.build_server cimport NO_LIMIT, make_server, milliseconds
 from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.auth_rules import auth_of, auth_rules
+from fastlb.control.bandwidth import backend_bandwidth, make_bandwidth
 from fastlb.control.rates import make_accepts, make_limits
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
 from fastlb.control.step_book import StepBook
@@ -277,6 +278,7 @@ cdef class Engine:
         backend.queue.held = self.region.held(self.worker, group)
         backend.queue.stride = MAX_GROUPS
         backend.queue.workers = self.region.slots_in_use()
+        backend.bandwidth = backend_bandwidth(b, self.core.holds)
         if b.overload is not None and b.overload.respond is not None:
             fixed = b.overload.respond
             backend.overload = Respond(fixed.status, fixed.body, fixed.content_type, fixed.headers, ())
@@ -348,12 +350,14 @@ cdef class Engine:
         if not variant:
             action.limits = make_limits(f, route, self.core.holds, self.region)
             action.steps = steps.steps(f, route)
+            action.bandwidth = make_bandwidth(f, route, self.core.holds)
         if route is not None and route.split is not None and not variant:
             sides = []
             for one, weight in route.split.weights:
                 side = self._action(f, dataclasses.replace(route, backend=one), spec, backends, steps,
                                     variant=True)
                 (<Action>side).route = route_name(f, f.routes.index(route)).encode()
+                (<Action>side).bandwidth = action.bandwidth
                 sides.append((side, weight))
             action.split = Split(sides, route.split.key, f"route {f.name} {route.name or f.routes.index(route)}")
         if name:

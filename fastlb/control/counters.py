@@ -53,6 +53,10 @@ FAULT_DELAYS: Final = 42  # of a frontend: faults on purpose
 FAULT_ABORTS: Final = 43
 HEDGES: Final = 44  # second copies: of a backend, and of the server that got them
 HEDGES_WON: Final = 45  # those that went on alone: they answered first, or the first attempt failed
+HELD_BACK: Final = 46  # directions of exchanges that a limit of bandwidth has held back
+HELD_US: Final = 47  # microseconds that they waited
+SLOW_REQUESTS: Final = 48  # cut off: their bodies came too slowly
+SLOW_RESPONSES: Final = 49  # their clients took the answer too slowly
 
 # Histograms behind the counters, by number
 TIME_QUEUE: Final = 0
@@ -66,5 +70,5 @@ NAMES: Final = (
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
     "idle", "intercepted", "open", "retrying", "handshake_full", "handshake_resumed", "tls_1_2", "handshake_protocol",
     "handshake_certificate", "handshake_left", "handshake_timeout", "forbidden", "tarpitted", "dropped", "fault_delays",
-    "fault_aborts", "hedges", "hedges_won",
+    "fault_aborts", "hedges", "hedges_won", "held_back", "held_us", "slow_requests", "slow_responses",
 )  # fmt: skip

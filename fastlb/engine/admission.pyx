@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 from fastlb.engine.buffer cimport Chunk, chunk_new
 from fastlb.engine.capture cimport Captured, request_fault
 from fastlb.engine.core cimport HEAD_OUT, Core
+from fastlb.engine.extras cimport Extras
 from fastlb.engine.networks cimport ADDRESS_TEXT, format_address
 from fastlb.engine.rate_limit cimport RateLimits, RateVerdict
 from fastlb.engine.reactor cimport Reactor
@@ -200,6 +201,8 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
             e.retry_after = b.guard.retry_after(e.core.reactor.now_ms)
             e.fail(503, b"PC", refusal)
             return
+    if b.bandwidth is not None or e.action.bandwidth is not None:
+        limit_bandwidth(e, h)
     if b.key_kind != KEY_NONE:
         key = find_key(b.key_kind, b.key_name, len(b.key_name), h, e.saved.data, e.client.peer(), &key_len)
         if key != NULL:
@@ -209,6 +212,17 @@ cdef void enter_backend(Exchange e, Backend b, RequestHead* h) noexcept:
         e.assign()
     else:
         assign_sticky(e, h)
+
+
+cdef void limit_bandwidth(Exchange e, RequestHead* h) noexcept:
+    cdef Extras extras = e.extra()
+    cdef const char* base = e.saved.data if e.saved != NULL else NULL
+    if e.action.bandwidth is not None:
+        e.action.bandwidth.impose(extras, e.core.reactor, e.front.counters, h, base, e.client.peer())
+    if e.backend.bandwidth is not None:
+        e.backend.bandwidth.impose(extras, e.core.reactor, e.front.counters, h, base, e.client.peer())
+    if extras.request_rate is not None and e.body_len:
+        extras.request_rate.spend(e.body_len)
 
 
 cdef bint turned_away(Exchange e, Backend b, RequestHead* h) noexcept:

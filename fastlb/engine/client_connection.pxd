@@ -57,6 +57,8 @@ cdef class ClientConnection(ClientSide):
     cdef bint has_input(self) noexcept
     cdef void forget_input(self) noexcept
     cdef void relay_tunnel(self) noexcept
+    # Bytes of the exchange wait for their bandwidth: nobody is late.
+    cdef bint held_back(self) noexcept
     cdef void touch_tunnel(self, Exchange e) noexcept
     cdef void _relayed(self, Exchange e, int got, bint from_client) noexcept
 

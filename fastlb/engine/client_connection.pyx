@@ -18,6 +18,7 @@ from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_DENIED, COUNT_OPEN, COUNT_PEAK
 from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_LAST, STREAM_READABLE
+from fastlb.engine.throttle cimport holds_back
 from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
 from fastlb.engine.upstream cimport front_add, front_leave
@@ -155,10 +156,12 @@ cdef class ClientConnection(ClientSide):
 
     cdef void relay_tunnel(self) noexcept:
         cdef Exchange e = self.exchange
-        self._relayed(e, tunnel_relay(self, self.tunnel, &e.bytes_in), True)
+        self._relayed(e, tunnel_relay(self, self.tunnel, &e.bytes_in,
+                                      None if e.extras is None else e.extras.request_rate), True)
 
     cdef void relay_back(self, Exchange e) noexcept:
-        self._relayed(e, tunnel_relay(self.tunnel, self, &e.bytes_out), False)
+        self._relayed(e, tunnel_relay(self.tunnel, self, &e.bytes_out,
+                                      None if e.extras is None else e.extras.response_rate), False)
 
     cdef void _relayed(self, Exchange e, int got, bint from_client) noexcept:
         cdef Stream up = self.tunnel
@@ -171,7 +174,7 @@ cdef class ClientConnection(ClientSide):
             up.forget_out()
             up.stream_flags |= STREAM_READABLE
             from_client = False
-            got = tunnel_relay(up, self, &e.bytes_out)
+            got = tunnel_relay(up, self, &e.bytes_out, None)
             if got == TUNNEL_OPEN:
                 self.touch_tunnel(e)
                 return
@@ -179,6 +182,11 @@ cdef class ClientConnection(ClientSide):
             e.term[0] = c'C' if from_client == (got == TUNNEL_BROKEN) else c'S'
             e.term[1] = c'D'
         e.tunnel_over(got != TUNNEL_ENDED)
+
+    cdef bint held_back(self) noexcept:
+        cdef Exchange e = self.exchange
+        return e is not None and e.extras is not None and (
+            holds_back(e.extras.request_rate) or holds_back(e.extras.response_rate))
 
     cdef void touch_tunnel(self, Exchange e) noexcept:
         cdef uint32_t ms = e.backend.tunnel_ms

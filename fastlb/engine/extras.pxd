@@ -3,6 +3,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 from fastlb.engine.buffer cimport Chunk
+from fastlb.engine.throttle cimport Throttle
 from fastlb.http.response_head cimport ResponseHead
 
 # Sees a request's body and its answer go by. What it is given lives only through the call.
@@ -21,6 +22,8 @@ cdef class Extras:
         Chunk* response         # likewise for the client's
         bytes user              # for the log; None = nobody
         Observer observer       # None = nobody
+        Throttle request_rate   # of the bytes from the client; None = as fast as they come
+        Throttle response_rate  # from the server
     # Adds a line to the head that servers get, or to the answer, ours or theirs. False, and nothing is added, when name
     # or value would not be one line (RFC 9110 section 5.5), or memory is out. O(line).
     cdef bint add_request(self, const char* name, size_t name_len, const char* value, size_t value_len) noexcept

@@ -21,6 +21,7 @@ cdef class H1Client(H1Input):
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept
     cdef void body_bytes(self, const char* p, size_t n) noexcept
     cdef int take_body(self, const char* p, size_t n, size_t* used) noexcept
+    cdef ssize_t receive_body(self) noexcept
     cdef void _writable(self) noexcept
     cdef void _ended(self, bint orderly) noexcept
     cdef int _sent(self, int sent) noexcept

@@ -27,6 +27,7 @@ from fastlb.engine.sticking cimport stick_answer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_LAST, STREAM_PAUSED,
     STREAM_READABLE)
+from fastlb.engine.throttle cimport receive_within
 from fastlb.engine.tunnel cimport tunnel_drained
 from fastlb.http.chunked cimport CHUNK_END, CHUNK_ERROR, chunked_reset, chunked_scan
 from fastlb.http.fields cimport (
@@ -86,10 +87,14 @@ cdef class H1Client(H1Input):
             else:
                 self.refuse(self.inb.data + self.inb.start, self.inb.end - self.inb.start, 408, b"cR",
                             b"request head did not arrive in time")
+        elif self.state == CLIENT_TUNNEL and self.held_back():
+            self.touch_tunnel(e)
         elif self.state == CLIENT_TUNNEL:
             e.term[0] = c'c'
             e.term[1] = c'D'
             e.tunnel_over(False)
+        elif self.state == CLIENT_BODY and self.stream_flags & STREAM_PAUSED and self.held_back():
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
         elif e is not None:
             e.client_timed_out()
         else:
@@ -185,7 +190,7 @@ cdef class H1Client(H1Input):
                         self.next_request()
                     continue
             else:
-                n = self.receive(core.rbuf, READ_SIZE)
+                n = self.receive(core.rbuf, READ_SIZE) if self.state != CLIENT_BODY else self.receive_body()
                 if n > 0:
                     self.working = True
                     self.process(core.rbuf, <size_t>n)
@@ -199,6 +204,12 @@ cdef class H1Client(H1Input):
                 return
             self._ended(n == IO_EOF)
             return
+
+    cdef ssize_t receive_body(self) noexcept:
+        cdef Exchange e = self.exchange
+        if e.extras is None or e.extras.request_rate is None:
+            return self.receive(self.core.rbuf, READ_SIZE)
+        return receive_within(e.extras.request_rate, self, e.up, self.core.rbuf, READ_SIZE, True)
 
     cdef void _ended(self, bint orderly) noexcept:
         """The client sends no more."""

@@ -26,6 +26,7 @@ from fastlb.engine.server cimport (
     Server, ServerConnection, connection_over, idle_until, learn_close, learn_told, pool_put, pool_remove)
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.throttle cimport receive_within
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.http.chunked cimport (
     CHUNK_DATA, CHUNK_END, CHUNK_ERROR, chunked_next, chunked_reset, chunked_scan)
@@ -274,7 +275,12 @@ cdef class H1Upstream(ServerSide):
                         chunk_free(c)
                     core.feeding = outer
             else:
-                n = self.receive(core.rbuf, READ_SIZE)
+                e = self.exchange
+                if e.extras is None or e.extras.response_rate is None:
+                    n = self.receive(core.rbuf, READ_SIZE)
+                else:
+                    # Which of two copies counts is not known yet: neither waits.
+                    n = receive_within(e.extras.response_rate, self, e.client, core.rbuf, READ_SIZE, e.other is None)
                 if n > 0:
                     self.feed(core.rbuf, <size_t>n)
             if n > 0:

@@ -16,6 +16,10 @@ cdef bint rate_take(RateTable* t, uint64_t key, uint64_t now, uint64_t cost, uin
 cdef uint64_t rate_ahead(RateTable* t, uint64_t key, uint64_t now) noexcept nogil
 # Moves it on by `cost`, whatever that leaves.
 cdef void rate_charge(RateTable* t, uint64_t key, uint64_t now, uint64_t cost) noexcept nogil
+# The same after `now` at the earliest; the TAT that it began from.
+cdef uint64_t rate_charge_after(RateTable* t, uint64_t key, uint64_t now, uint64_t cost) noexcept nogil
+# Gives back what was charged and not used.
+cdef void rate_back(RateTable* t, uint64_t key, uint64_t cost) noexcept nogil
 # Moves it to `tat` when it is not beyond that already.
 cdef void rate_raise(RateTable* t, uint64_t key, uint64_t tat) noexcept nogil
 # A count in a window that begins with the first one, in the place of a TAT: the end of the window (ns, with WINDOW_STEP

@@ -90,6 +90,31 @@ cdef void rate_charge(RateTable* t, uint64_t key, uint64_t now, uint64_t cost) n
     rate_take(t, key, now, cost, NEVER, &ahead)
 
 
+cdef uint64_t rate_charge_after(RateTable* t, uint64_t key, uint64_t now, uint64_t cost) noexcept nogil:
+    cdef RateSlot* slot
+    cdef uint64_t tat, start
+    cdef int _try
+    for _try in range(TRIES):
+        slot = find(t, key, True)
+        tat = fl_rate_load(&slot.tat)
+        start = tat if tat > now else now
+        if fl_rate_cas(&slot.tat, tat, start + cost):
+            return start
+    return now
+
+
+cdef void rate_back(RateTable* t, uint64_t key, uint64_t cost) noexcept nogil:
+    cdef RateSlot* slot = find(t, key, False)
+    cdef uint64_t tat
+    cdef int _try
+    if slot == NULL:
+        return
+    for _try in range(TRIES):
+        tat = fl_rate_load(&slot.tat)
+        if tat < cost or fl_rate_cas(&slot.tat, tat, tat - cost):
+            return
+
+
 cdef void rate_raise(RateTable* t, uint64_t key, uint64_t tat) noexcept nogil:
     cdef RateSlot* slot
     cdef uint64_t seen

@@ -55,6 +55,11 @@ cdef enum:
     # of a backend, and of the server that got the second copy of a request
     COUNT_HEDGES = 44
     COUNT_HEDGES_WON = 45       # the copy went on alone: it answered first, or the first attempt failed
+    # of a frontend: see throttle.pyx and pace.pyx
+    COUNT_HELD_BACK = 46        # directions of exchanges that a limit of bandwidth has held back
+    COUNT_HELD_US = 47          # microseconds that they waited
+    COUNT_SLOW_REQUESTS = 48    # cut off: their bodies came too slowly
+    COUNT_SLOW_RESPONSES = 49   # their clients took the answer too slowly
 
 # One more now, and perhaps more than ever.
 cdef inline void count_up(uint64_t* block, int gauge, int peak) noexcept nogil:

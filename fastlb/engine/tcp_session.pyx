@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr
-from fastlb.engine.admission cimport within_limits
+from fastlb.engine.admission cimport limit_bandwidth, within_limits
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
 from fastlb.engine.client_hello cimport HELLO_INPUT, HELLO_MORE, HELLO_NONE, hello_parse
@@ -80,6 +80,8 @@ cdef class TcpClient(ClientConnection):
             if self.layer is not None and not self.layer.ready():
                 self.layer.expired()
             self.refuse(b"cR", b"handshake or ClientHello did not end in time")
+        elif self.state == CLIENT_TUNNEL and self.held_back():
+            self.touch_tunnel(e)
         elif self.state == CLIENT_TUNNEL:
             e.term[0] = c'c' if self.tunnel.out == NULL else c's'
             e.term[1] = c'D'
@@ -175,6 +177,8 @@ cdef class TcpClient(ClientConnection):
             return
         e.backend = action.backend
         count_up(e.backend.counters, COUNT_CURRENT, COUNT_PEAK)
+        if e.backend.bandwidth is not None or action.bandwidth is not None:
+            limit_bandwidth(e, core.request)
         if e.backend.key_kind != KEY_NONE:
             key = find_key(e.backend.key_kind, NULL, 0, core.request, NULL, self.peer(), &key_len)
             if key != NULL:

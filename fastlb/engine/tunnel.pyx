@@ -3,6 +3,7 @@
 from fastlb.engine.core cimport READ_ROUNDS, READ_SIZE
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ERROR, SENT_PENDING, STREAM_DONE, STREAM_PAUSED, STREAM_READABLE)
+from fastlb.engine.throttle cimport receive_within
 
 
 cdef inline int verdict(Stream a, Stream b) noexcept:
@@ -11,7 +12,7 @@ cdef inline int verdict(Stream a, Stream b) noexcept:
     return TUNNEL_OPEN
 
 
-cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count) noexcept:
+cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count, Throttle within) noexcept:
     cdef ssize_t n
     cdef int rounds = 0
     cdef int sent
@@ -20,7 +21,10 @@ cdef int tunnel_relay(Stream src, Stream dst, uint64_t* count) noexcept:
             src.core.reactor.defer(src)
             return TUNNEL_OPEN
         rounds += 1
-        n = src.receive(src.core.rbuf, READ_SIZE)
+        if within is None:
+            n = src.receive(src.core.rbuf, READ_SIZE)
+        else:
+            n = receive_within(within, src, dst, src.core.rbuf, READ_SIZE, True)
         if n > 0:
             count[0] += <uint64_t>n
             sent = dst.transmit(src.core.rbuf, <size_t>n, NULL, 0)

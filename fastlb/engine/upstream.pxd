@@ -5,6 +5,7 @@ from fastlb._core.atomics cimport fl_add32, fl_store32, fl_sub32_floor
 from fastlb._core.limit_tables cimport FrontLine
 from fastlb.balance.selector cimport Selector
 from fastlb.engine.affinity cimport Affinity
+from fastlb.engine.bandwidth cimport Bandwidth
 from fastlb.engine.capture cimport Captured
 from fastlb.engine.guard cimport Guard
 from fastlb.engine.hedge cimport Hedge
@@ -37,6 +38,7 @@ cdef class Backend:
         uint32_t replay_bytes       # a request longer than this, body included, is not sent twice
         Hedge hedge                 # None = no second copies
         Guard guard                 # None = nothing turns requests away
+        Bandwidth bandwidth         # None = unlimited
         Respond overload            # answers what the guard turns away; None = 503
         Backend fallback            # takes it instead; None = nobody
         uint8_t key_kind            # KEY_* of request_key.pxd
@@ -57,6 +59,7 @@ cdef class Action:
         RequestPlan request_plan
         ResponsePlan response_plan
         RateLimits limits           # None = unlimited
+        Bandwidth bandwidth         # likewise
         list steps                  # Steps to take before; None = none
         Split split                 # which other Action is taken in the end; None = this one
         Action secure               # of requests that came over TLS; None = this one

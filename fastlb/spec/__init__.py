@@ -53,6 +53,7 @@ from fastlb.spec.tls import TlsSettings as TlsSettings
 from fastlb.spec.traffic import Access as Access
 from fastlb.spec.traffic import AdaptiveConcurrency as AdaptiveConcurrency
 from fastlb.spec.traffic import Affinity as Affinity
+from fastlb.spec.traffic import Bandwidth as Bandwidth
 from fastlb.spec.traffic import Fault as Fault
 from fastlb.spec.traffic import Overload as Overload
 from fastlb.spec.traffic import RateLimit as RateLimit

@@ -10,7 +10,7 @@ from fastlb.spec.health import AgentCheck, CircuitBreaker, HealthCheck, Outlier
 from fastlb.spec.requests import HeaderRules
 from fastlb.spec.tcp import ServerTcp
 from fastlb.spec.tls import ServerTls
-from fastlb.spec.traffic import AdaptiveConcurrency, Affinity, Overload
+from fastlb.spec.traffic import AdaptiveConcurrency, Affinity, Bandwidth, Overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ class Backend:
     tcp: ServerTcp = field(default_factory=ServerTcp)
     max_connections: int = 0  # a server, over all workers; the rest wait in the queue; 0 = unlimited
     max_queue: int = 0  # waiting requests, over all workers; 0 = unlimited
+    bandwidth: tuple[Bandwidth, ...] = ()
     adaptive_concurrency: AdaptiveConcurrency | None = None
     overload: Overload | None = None  # None: 503
     retries: int = 2  # 0-3, on different servers

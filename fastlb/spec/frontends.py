@@ -9,7 +9,7 @@ from fastlb.spec.auth import Mirror
 from fastlb.spec.requests import Forwarded, HeaderRules, PathRewrite, Redirect, Respond
 from fastlb.spec.tcp import ListenTcp
 from fastlb.spec.tls import Hsts, Tls
-from fastlb.spec.traffic import Access, Fault, RateLimit, Split
+from fastlb.spec.traffic import Access, Bandwidth, Fault, RateLimit, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Route:
     sni: tuple[str, ...] = ()  # mode tcp: server names of a ClientHello, exact or '*.example.com'
     alpn: tuple[str, ...] = ()  # mode tcp: protocols, one of which the ClientHello offers
     rate_limits: tuple[RateLimit, ...] = ()  # beside the frontend's
+    bandwidth: tuple[Bandwidth, ...] = ()  # beside the frontend's
     access: Access | None = None  # beside the frontend's
     auth: str = ""  # of Spec.auth; '' = the frontend's, 'none' = nobody is asked
     mirror: Mirror | None = None  # in place of the frontend's
@@ -102,6 +103,7 @@ class Frontend:
     redirect_https: bool = False
     hsts: Hsts | None = None
     rate_limits: tuple[RateLimit, ...] = ()
+    bandwidth: tuple[Bandwidth, ...] = ()
     rate_limit_headers: str = (
         "combined"  # combined: RateLimit, RateLimit-Policy | separate: -Limit, -Remaining, -Reset | none
     )

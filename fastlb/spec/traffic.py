@@ -54,6 +54,20 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """How fast bytes go, a second; 0 = as fast as they come."""
+
+    response: float = 0.0  # from servers
+    response_after: int = 0  # bytes of each response that pass without limit first
+    request: float = 0.0  # from clients
+    request_after: int = 0
+    key: tuple[str, ...] | None = None  # who shares the rates, as of RateLimit; None = each request has its own
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+    exempt: tuple[str, ...] = ()  # networks that are not limited
+
+
+@dataclass(frozen=True, slots=True)
 class AdaptiveConcurrency:
     """A limit of requests of a backend at a time that follows its response times."""
 

@@ -13,7 +13,7 @@ from .samples import ROOT, texts
 FRONTEND = 'frontends.web.listen = ":80"\nfrontends.web.backend = "api"\n'
 
 
-@pytest.mark.parametrize("page", ["limits", "resilience", "retries", "tracing", "auth", "mirroring", "discovery"])
+@pytest.mark.parametrize("page", ["bandwidth", "limits", "resilience", "retries", "tracing", "auth", "mirroring", "discovery"])
 def test_what_it_shows_loads(page: str) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
     assert blocks

@@ -189,15 +189,10 @@ half_closed = "9s", queue = "7s", drain = "8s" }
         auth.a.basic.users = "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
         [frontends.web]
         listen = "127.0.0.1:81"
-        rate_limits.rate = "2/m"
+        rate_limits = { rate = "2/m", burst = 3, key = ["ip", "host"], ipv4_prefix = 24, ipv6_prefix = 48, \
+exempt = "10.0.0.0/8", dry_run = true, name = "few" }
         rate_limit_headers = "separate"
-        rate_limits.burst = 3
-        rate_limits.key = ["ip", "host"]
-        rate_limits.ipv4_prefix = 24
-        rate_limits.ipv6_prefix = 48
-        rate_limits.exempt = "10.0.0.0/8"
-        rate_limits.dry_run = true
-        rate_limits.name = "few"
+        bandwidth = "1KB/s"
         access = { allow = "10.1.0.0/16", deny = "10.1.1.0/24", action = "drop", tarpit = "4s", tarpit_max = 5 }
         auth = "a"
         mirror = "app"
@@ -221,6 +216,7 @@ trust = ["10.0.0.0/8", "::1"] }
         query = { q = "1" }
         priority = "low"
         rate_limits = ["5/s", { rate = "1/h", key = "header:A" }]
+        bandwidth = "2KB/s"
         access = "10.2.0.0/16"
         auth = "none"
         mirror = { backend = "app", percent = "5%" }
@@ -241,6 +237,7 @@ source = "10.1.2.3"
 state = "maint", send_proxy = "v1" }
         balance = { algorithm = "consistent_hash", key = "ip", method = "ring", bound = 2, panic_threshold = "10%", \
 overprovisioning = 2 }
+        bandwidth = "3KB/s"
         health_check = { type = "http", path = "/h?x=1", method = "POST", host = "h.example:81", \
 expect = [200, "204", "300-302", "4xx"], port = 99, interval = "1s", timeout = "9s", rise = 4, fall = 5, \
 headers = { A = "b" }, body = "fine", tls = { verify = false, ca = "/dev/null", server_name = "n.example" }, \
@@ -311,6 +308,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         priority="low",
         source=("10.1.2.3/32",),
         rate_limits=(spec.RateLimit(5.0), spec.RateLimit(1 / 3600, key=("header:A",), span=3600.0)),
+        bandwidth=(spec.Bandwidth(2048.0),),
         access=spec.Access(("10.2.0.0/16",)),
         auth="none",
         mirror=spec.Mirror("app", 0.05),
@@ -351,6 +349,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         agent_check=spec.AgentCheck(7, "::3", "hi", 3.0, 4.0),
         max_connections=3,
         max_queue=4,
+        bandwidth=(spec.Bandwidth(3072.0),),
         adaptive_concurrency=spec.AdaptiveConcurrency(11, 2, 12),
         overload=spec.Overload(respond=spec.Respond(503)),
         retries=1,
