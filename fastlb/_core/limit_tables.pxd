@@ -43,8 +43,13 @@ ctypedef struct HoldLine:
     uint64_t written            # notes in its ring, W
     uint64_t lost               # that found no room, W
     uint32_t holds_high         # one above the highest hold used so far, W
-    uint32_t spare0
-    uint64_t[5] spare
+    uint32_t step               # of overload (engine/overload.pxd), W
+    uint64_t steps              # taken so far, W
+    uint64_t shed               # idle connections that were ended early, W
+    uint64_t cut                # connections that were reset, W
+    uint32_t pressure           # in 1/1000, W
+    uint32_t short_of           # of which resource, W
+    uint64_t spare
     uint64_t taken              # notes, by the supervisor
     uint64_t[7] spare1
 

@@ -17,7 +17,7 @@ from fastlb.admin import metrics_haproxy as haproxy
 from fastlb.admin.board import BackendRow, Board, FrontendRow, Row, ServerRow
 from fastlb.admin.exposition import AnyFamily, Family, Filter, Histogram, escaped
 from fastlb.admin.metrics_haproxy import codes, counter, one_of
-from fastlb.admin.metrics_limits import rule_families, rule_rows, sync_families, sync_rows
+from fastlb.admin.metrics_limits import rule_families, rule_rows, step_families, step_rows, sync_families, sync_rows
 from fastlb.admin.metrics_traffic import TRAFFIC, auth_rows, has_traffic, mirror_rows
 from fastlb.admin.totals import Process, process_of
 from fastlb.admin.workers import WorkerFacts, worker_facts
@@ -133,6 +133,8 @@ def frontend_families(region: Region, past: Past) -> list[AnyFamily[FrontendRow]
         Family(f"{p}_client_aborts_total", "counter", "Requests whose client left.", counter(c.CLIENT_ABORTS)),
         Family(f"{p}_intercepted_requests_total", "counter", "Requests answered without a server.",
                counter(c.INTERCEPTED)),
+        Family(f"{p}_slow_clients_total", "counter", "Clients cut off for being too slow, with requests or responses.",
+               label="at", values=lambda row: [("request", row[c.SLOW_REQUESTS]), ("response", row[c.SLOW_RESPONSES])]),
         Family(f"{p}_bandwidth_waits_total", "counter", "Requests and responses that a limit of bandwidth held back.",
                counter(c.HELD_BACK)),
         Family(f"{p}_bandwidth_wait_seconds_total", "counter", "For how long, in all.",
@@ -268,6 +270,7 @@ class Exporter:
             yield from written([*process_families(), *haproxy.process_families()], whole)
             members = [(f'worker="{w.slot}"', w) for w in worker_facts(self._board.running)]
             yield from written(worker_families(), members)
+            yield from written(step_families(), step_rows(region, [w.slot for _, w in members]))
             yield from written(sync_families(), sync_rows(self._board.running.service.rates.status))
         if chosen.scope("frontend"):
             keeper = self._board.running.service.tls

@@ -1,10 +1,12 @@
-"""Metrics of limits: what rules of rate limits have refused."""
+"""Metrics of limits: what rules of rate limits have refused, and what overload has cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastlb.admin.exposition import Family, escaped
+from fastlb.control.memory import Given, overload_steps
 from fastlb.control.rates import counts, rule_names
 from fastlb.control.region import Region
 from fastlb.runtime.rate_sync import SyncStatus
@@ -28,6 +30,22 @@ def rule_families() -> list[Family[RuleRow]]:
         Family(f"{p}_uncounted_total", "counter", "Requests let through for lack of room to count them.",
                lambda x: x.uncounted),
     ]  # fmt: skip
+
+
+def step_families() -> list[Family[Given]]:
+    p = "fastlb_worker_overload"
+    return [
+        Family(f"{p}_step", "gauge", "Step of overload that the worker is at, 0 to 4.", lambda x: x.step),
+        Family(f"{p}_pressure", "gauge", "Share in use of the resource that decides on it.", lambda x: x.pressure),
+        Family(f"{p}_steps_total", "counter", "Steps taken.", lambda x: x.steps),
+        Family(f"{p}_shed_total", "counter", "Idle connections that were ended early.", lambda x: x.shed),
+        Family(f"{p}_reset_total", "counter", "Connections that were reset for their memory.", lambda x: x.reset),
+    ]
+
+
+def step_rows(region: Region, slots: Iterable[int]) -> list[tuple[str, Given]]:
+    """Labels and steps of the workers."""
+    return [(f'worker="{slot}"', overload_steps(region, slot)) for slot in slots]
 
 
 def sync_families() -> list[Family[SyncStatus]]:

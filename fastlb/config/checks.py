@@ -17,7 +17,7 @@ from .checks_auth import auth_checks
 from .checks_bandwidth import bandwidths
 from .checks_discover import discover
 from .checks_rates import rates
-from .checks_resilience import circuit_breaker, overload, overload_rings
+from .checks_resilience import circuit_breaker, overload, overload_rings, overload_steps
 from .checks_tcp import sockets
 from .checks_udp import udp_backend, udp_frontend
 from .convert import check_type, server_names
@@ -59,6 +59,7 @@ def check(structure: Structure) -> list[Finding]:
         *sockets(structure.model, checker.wrote),
         *rates(structure.model, checker.wrote),
         *bandwidths(structure.model, checker.wrote),
+        *overload_steps(structure.model),
     ]
     return [Finding(structure.original(f.path), f.reason, f.nearest, f.warning, f.missing) for f in found]
 

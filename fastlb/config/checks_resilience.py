@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from .model import Config
 from .models_backends import BackendTable
 from .paths import Path
 from .structure import Finding
@@ -45,6 +46,16 @@ def overload(path: Path, name: str, backend: BackendTable, names: Iterable[str])
         yield Finding((*path, "backend"), "must be another backend")
     if backend.circuit_breaker is None and limits is None:
         yield Finding(path, "has no effect without circuit_breaker or adaptive_concurrency", warning=True)
+
+
+def overload_steps(config: Config) -> Iterator[Finding]:
+    """Each step of overload gives up more than the one before, so it must not begin earlier."""
+    before = 0.0
+    for key in ("close", "shed", "refuse", "reset"):
+        mark = getattr(config.overload, key)
+        if mark and mark < before:
+            yield Finding(("overload", key), f"must not be below the steps before it, the last of them at {before:.0%}")
+        before = max(before, mark)
 
 
 def overload_rings(backends: Mapping[str, BackendTable]) -> Iterator[Finding]:

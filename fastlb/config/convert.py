@@ -46,6 +46,7 @@ def to_spec(config: Config, source: str = "") -> spec.Spec:
         resolver=spec.Resolver(
             tuple(config.resolver.nameservers), **config.resolver.model_dump(exclude={"nameservers"})
         ),
+        overload=spec.OverloadSteps(**config.overload.model_dump()),
         redis=spec.Redis(**config.redis.model_dump()),
         tracing=spec.Tracing(
             **{**config.tracing.model_dump(), "headers": tuple(sorted(config.tracing.headers.items()))}

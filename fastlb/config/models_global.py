@@ -11,6 +11,7 @@ from pydantic import PlainValidator, WithJsonSchema
 from fastlb import spec
 
 from . import units
+from .models_bandwidth import ByteRate
 from .suggest import Invalid
 from .types import (
     AccessLog,
@@ -197,7 +198,7 @@ class TimeoutsTable(Table):
 
 
 class LimitsTable(Table):
-    """How large a request may be."""
+    """How large a request may be, and how slow a client."""
 
     header_bytes: HeaderBytes = option(
         _LIMITS.header_bytes,
@@ -207,3 +208,13 @@ class LimitsTable(Table):
     header_count: int = option(_LIMITS.header_count, "Header fields of a request, else 431.", ge=1, le=MAX_HEADER_COUNT)
     uri: Size = option(_LIMITS.uri, "Bytes of the request target, else 414.", shown=units.format_size(_LIMITS.uri))
     body: Size = option(_LIMITS.body, "Body of a request, else 413. 0 = unlimited; bodies are streamed, never kept.")
+    min_request_rate: ByteRate = option(
+        0.0, "Bytes a second that the body of a request must come with, else 408. 0 = none.", shown=0
+    )
+    min_response_rate: ByteRate = option(
+        0.0, "Bytes a second that a client must take of an answer, else it is reset. 0 = none.", shown=0
+    )
+    min_rate_window: Positive = option(
+        _LIMITS.min_rate_window, "Over which the two are looked at.",
+        shown=units.format_duration(_LIMITS.min_rate_window),
+    )  # fmt: skip

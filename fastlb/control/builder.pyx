@@ -13,6 +13,7 @@ from fastlb.control.challenges import present
 from fastlb.control.tls import listener_tls, tls_listeners
 from fastlb.spec import Challenges
 
+from libc.stdint cimport uint64_t
 from fastlb._core.histogram cimport BUCKETS
 from fastlb._core.region cimport COUNTERS, MAX_FRONTENDS, MAX_GROUPS, Region
 from fastlb.balance.base cimport ServerSet, tier_of
@@ -28,6 +29,7 @@ from fastlb.engine.h1_upstream cimport H1Connector
 from fastlb.engine.listener cimport Listener
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.networks cimport Networks
+from fastlb.engine.overload cimport Overload
 from fastlb.engine.queues cimport QueueSweeper
 from fastlb.engine.reactor cimport Reactor
 from fastlb.engine.report cimport ExchangeReporter
@@ -52,6 +54,7 @@ from fastlb.control.build_udp cimport udp_frontend, udp_leave, udp_listener
 from fastlb.control.auth_rules import auth_of, auth_rules
 from fastlb.control.bandwidth import backend_bandwidth, make_bandwidth
 from fastlb.control.rates import make_accepts, make_limits
+from fastlb.control.memory import overload_settings
 from fastlb.control.rule_order import forwarded_of, header_rules, route_name, with_hsts
 from fastlb.control.step_book import StepBook
 from fastlb.control.stick_tables import make_affinity
@@ -72,6 +75,7 @@ cdef class Engine:
         Reactor reactor
         Region region
         QueueSweeper sweeper
+        Overload overload
         int worker
         object loop
         object log_spec
@@ -103,6 +107,7 @@ cdef class Engine:
         self.core.reporter = ExchangeReporter()
         self.core.holds = Holds(region, worker)
         self.core.max_clients = max_connections if max_connections > 0 else NO_LIMIT
+        self.overload = Overload(self.core, region, worker, self.core.max_clients)
         self.sweeper = QueueSweeper(self.core)
         self.core.sweeper = self.sweeper
         self.frontends = {}
@@ -180,6 +185,7 @@ cdef class Engine:
                 if isinstance(listener, Listener):
                     (<Listener>listener).expect(self.proxies.get((name, index)))
         clients_count(self.core)
+        self.overload.configure(*overload_settings(spec))
         self.reactor.settle()
 
     def certificates(self, str frontend, int index, tls):
@@ -315,6 +321,10 @@ cdef class Engine:
         front.header_ms = milliseconds(f.timeouts.header)
         front.client_ms = milliseconds(f.timeouts.client)
         front.idle_ms = milliseconds(f.timeouts.idle)
+        if f.limits.min_request_rate or f.limits.min_response_rate:
+            front.pace_ms = max(milliseconds(f.limits.min_rate_window), 1)
+            front.least_in = <uint64_t>(f.limits.min_request_rate * f.limits.min_rate_window)
+            front.least_out = <uint64_t>(f.limits.min_response_rate * f.limits.min_rate_window)
         front.tcp = f.mode == "tcp"
         front.abort_on_close = f.abort_on_close
         front.redirect_https = f.redirect_https
@@ -435,7 +445,7 @@ cdef class Engine:
         `patience`: seconds that an idle connection may have for a last request, where another process takes the next.
         """
         self.reactor.update_clock()
-        self.core.draining = True
+        self.core.draining = self.core.parting = True
         if patience:
             clients_retire(self.core, None, milliseconds(patience))
         else:
@@ -461,8 +471,12 @@ cdef class Engine:
             callback()
 
     def tick(self):
-        """Every 100 ms: hands the logs over and looks whether a drain is done."""
+        """Every 100 ms: hands the logs over, looks at what runs out and whether a drain is done."""
         self.core.log.flush()
+        if not self.core.draining:
+            self.reactor.update_clock()
+            self.overload.tick([server for _, server in self.servers.values()])
+            self.reactor.settle()
         if self.core.errors is not None:
             self.core.errors.flush()
         self._check_idle()
@@ -479,7 +493,7 @@ cdef class Engine:
             return
         self.closed = True
         self.reactor.update_clock()
-        self.core.draining = True
+        self.core.draining = self.core.parting = True
         for _, _, listener in self.listeners.values():
             (<ListenerBase>listener).stop()
         self.listeners = {}

@@ -40,7 +40,7 @@ class Field:
 class Difference:
     """One thing that differs."""
 
-    kind: str  # global | log | admin | frontend | listener | route | backend | server
+    kind: str  # global | log | overload | admin | frontend | listener | route | backend | server
     name: str  # 'web', 'web on :80', 'web route static', 'app/app1'; '' for the tables that are there once
     what: What
     fields: tuple[Field, ...] = ()  # of what changed
@@ -80,6 +80,8 @@ def diff(old: Spec, new: Spec, load: Load | None = None) -> tuple[Difference, ..
         ("tls", old.tls, new.tls),
         ("tracing", old.tracing, new.tracing),
         ("resolver", old.resolver, new.resolver),
+        ("overload", old.overload, new.overload),
+        ("redis", old.redis, new.redis),
         ("admin", old.admin, new.admin),
     ):
         fields = _fields(before, after)

@@ -15,6 +15,8 @@ cdef Chunk* chunk_new(size_t need) noexcept nogil
 cdef void chunk_free(Chunk* c) noexcept nogil
 # Frees a whole list.
 cdef void chunks_free(Chunk* c) noexcept nogil
+# Gives what is kept for the next ones back to the allocator.
+cdef void chunks_trim() noexcept nogil
 # The first `keep` bytes of a chunk that starts at 0, in a smaller one where that saves room; frees `c` when it moves.
 cdef Chunk* chunk_cut(Chunk* c, uint32_t keep) noexcept nogil
 # A chunk with room for `need` bytes in all that begins with the bytes of `c`, which is freed when it moves; NULL keeps

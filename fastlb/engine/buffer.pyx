@@ -58,6 +58,17 @@ cdef void chunks_free(Chunk* c) noexcept nogil:
         c = following
 
 
+cdef void chunks_trim() noexcept nogil:
+    cdef uint32_t i
+    cdef Chunk* c
+    for i in range(CLASSES):
+        while _free[i] != NULL:
+            c = _free[i]
+            _free[i] = c.next
+            free(c)
+        _kept[i] = 0
+
+
 cdef Chunk* chunk_grow(Chunk* c, size_t need) noexcept nogil:
     cdef Chunk* bigger
     cdef uint32_t used = c.end - c.start

@@ -6,6 +6,7 @@ from fastlb.engine.core cimport Core
 from fastlb.engine.exchange cimport ClientSide, Exchange
 from fastlb.engine.listener_base cimport ListenerBase
 from fastlb.engine.proxy_protocol cimport ProxyHeader
+from fastlb.engine.reactor cimport EventHandler
 from fastlb.engine.stream cimport Layer, Stream
 from fastlb.engine.upstream cimport Frontend
 
@@ -34,6 +35,7 @@ cdef class ClientConnection(ClientSide):
         uint8_t state           # ClientState
         bint close_after        # no further request on this connection
         bint unread_body        # the answer came before the end of the request
+        EventHandler pace       # watches how fast the client is; None = nobody does
         bint counted            # in the line of its listener's frontend
         sockaddr_in6 address    # of the client: the peer's, or what a PROXY header says; large enough for both families
         sockaddr_in6* reached   # where the client connected to, by a PROXY header; NULL = where it did

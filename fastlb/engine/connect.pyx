@@ -67,6 +67,8 @@ cdef int connection_open(Connector by, Core core, Server server, ServerSide u, u
     fd = connect_server(server, core.client_address, &pending)
     if fd < 0:
         by.failure = fd == -1           # else ours, not the server's
+        if fd != -1:
+            core.starved_ms = core.reactor.now_ms
         return OPEN_FAILED
     u.core = core
     u.server = server

@@ -59,6 +59,9 @@ cdef class Core:
         uint64_t seed           # state of the worker's generator of hash fallbacks
         uint32_t tarpitted      # exchanges that are held back before they are refused
         bint draining
+        bint lean               # overload: answers close their connections
+        bint parting            # one of the two
+        uint64_t starved_ms     # when a descriptor could not be had; 0 = never
         bint closed
         bint queues_waiting     # some backend has exchanges waiting
         list waiting            # Backends with exchanges in their queue, of earlier snapshots too

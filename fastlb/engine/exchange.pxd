@@ -176,6 +176,8 @@ cdef class Exchange(Waiter):
     # --- from the client side
     cdef void client_gone(self) noexcept
     cdef void client_timed_out(self) noexcept
+    # Ends without an answer, or within it: the server's connection ends, the client's is reset.
+    cdef void abandon(self, const char* term, const char* reason) noexcept
     cdef void body_refused(self, int status, const char* reason) noexcept
     cdef void body_complete(self) noexcept
     # Body bytes go to the server: keeps them where they may be sent again. Before bytes_in counts them.

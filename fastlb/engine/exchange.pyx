@@ -75,7 +75,7 @@ cdef class Exchange(Waiter):
 
     cdef bint leaving(self) noexcept:
         """The connection takes no further request, whatever the client wants."""
-        return self.core.draining or (self.client is not None and self.client.retiring)
+        return self.core.parting or (self.client is not None and self.client.retiring)
 
     cdef void answer(self, size_t n, bint close) noexcept:
         cdef ClientSide c = self.client
@@ -362,7 +362,6 @@ cdef class Exchange(Waiter):
 
     cdef void client_timed_out(self) noexcept:
         """The client does not send its body, or does not read the response; or the wait in the queue was too long."""
-        cdef ServerSide up = self.up
         if self.parked is not None:
             self.parked.due(<PyObject*>self)
             return
@@ -379,13 +378,21 @@ cdef class Exchange(Waiter):
             self.hedge()
             return
         if self.response_started:
-            self.up = None
-            if up is not None:
-                up.cancel()
-            self.give_back(USE_CANCELLED)
-            self.cut(b"cD", b"client stopped reading")
-            return
-        self.body_refused(408, b"client stopped sending the request body")
+            self.abandon(b"cD", b"client stopped reading")
+        else:
+            self.body_refused(408, b"client stopped sending the request body")
+
+    cdef void abandon(self, const char* term, const char* reason) noexcept:
+        cdef ServerSide up = self.up
+        self.leave_queue()
+        if self.parked is not None:
+            self.parked.left(<PyObject*>self)
+            self.parked = None
+        self.up = None
+        if up is not None:
+            up.cancel()
+        self.give_back(USE_CANCELLED)
+        self.cut(term, reason)
 
     cdef void body_refused(self, int status, const char* reason) noexcept:
         """The body breaks the protocol or a limit."""
@@ -397,7 +404,7 @@ cdef class Exchange(Waiter):
         if self.queueing:
             self.leave_queue()
         if self.response_started:
-            self.cut(b"PD", reason)
+            self.cut(b"cD" if status == 408 else b"PD", reason)
             return
         self.fail(status, b"cD" if status == 408 else b"PR", reason)
 

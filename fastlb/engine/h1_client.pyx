@@ -21,6 +21,7 @@ from fastlb.engine.core cimport HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.exchange cimport SENT_UNFIT, ServerSide
 from fastlb.engine.extras cimport dress_response
 from fastlb.engine.h1_input cimport more_input
+from fastlb.engine.pace cimport pace_relieve, pace_watch
 from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
 from fastlb.engine.sticking cimport stick_answer
@@ -115,6 +116,8 @@ cdef class H1Client(H1Input):
         elif self.state == CLIENT_LINGER:
             return                      # a goodbye of the layer's went out: the deadline stays
         elif sent == SENT_ALL:
+            if self.pace is not None:
+                pace_relieve(self)
             if self.state == CLIENT_FLUSH:
                 self.leave()
                 return
@@ -313,6 +316,8 @@ cdef class H1Client(H1Input):
             # Until a server is connected nothing more is read; Exchange.connected resumes.
             self.stream_flags |= STREAM_PAUSED
             e.awaits = used == 0 and h.seen[FIELD_EXPECT]
+            if self.front.pace_ms:
+                pace_watch(self)
         start_exchange(e, self, p, head_len, used, whole == 1)
 
     cdef void refuse(self, const char* p, size_t n, int status, const char* term, const char* reason) noexcept:
@@ -390,6 +395,8 @@ cdef class H1Client(H1Input):
         if self.state != CLIENT_BODY:
             return
         self.stream_flags &= ~STREAM_PAUSED
+        if self.pace is not None:
+            pace_watch(self)
         if self.front.client_ms and not e.awaits:
             set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
         if self.stream_flags & STREAM_READABLE:
@@ -413,7 +420,7 @@ cdef class H1Client(H1Input):
         info.client_minor = e.minor
         info.upgrade = h.framing == FRAMING_TUNNEL
         if not info.upgrade:
-            if (h.framing == FRAMING_EOF or core.draining or (e.minor == 0 and h.framing == FRAMING_CHUNKED)
+            if (h.framing == FRAMING_EOF or core.parting or (e.minor == 0 and h.framing == FRAMING_CHUNKED)
                     or (end and self.state == CLIENT_BODY)):
                 self.close_after = True
             info.dechunk = e.minor == 0 and h.framing == FRAMING_CHUNKED
@@ -463,8 +470,11 @@ cdef class H1Client(H1Input):
         return self._sent(self.transmit(p, n, NULL, 0))
 
     cdef int _sent(self, int sent) noexcept:
-        if sent == SENT_PENDING and self.front.client_ms:
-            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+        if sent == SENT_PENDING:
+            if self.front.client_ms:
+                set_deadline(self.core.reactor, self, self.core.reactor.now_ms + self.front.client_ms)
+            if self.front.pace_ms and (self.pace is None or self.pace.deadline == 0):
+                pace_watch(self)
         return sent
 
     cdef void answer(self, Exchange e, const char* p, size_t n, bint close) noexcept:

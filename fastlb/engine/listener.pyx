@@ -77,7 +77,7 @@ cdef class Listener(ListenerBase):
         cdef bint taken
         for _i in range(ACCEPTS):
             if self.core.clients >= self.core.max_clients:
-                self.pause(b"connection limit of the worker reached")
+                self.pause(b"overload" if self.core.max_clients == 0 else b"connection limit of the worker reached")
                 return
             if front.max_connections and not front_enter(front):
                 self.pause(b"max_connections of the frontend reached")
@@ -90,6 +90,7 @@ cdef class Listener(ListenerBase):
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
                 if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+                    self.core.starved_ms = self.core.reactor.now_ms
                     self.pause(b"out of descriptors or memory")
                 return
             if front.accepts is not None and not self.welcome(fd, <sockaddr*>&peer):

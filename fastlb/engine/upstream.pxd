@@ -75,6 +75,8 @@ cdef class Frontend:
         HeadLimits limits
         uint64_t max_body
         uint32_t header_ms, client_ms, idle_ms
+        uint32_t pace_ms            # window in which clients must move the next two; 0 = they need not
+        uint64_t least_in, least_out
         TcpRouter sessions          # of a frontend of mode tcp
         bint internal               # of requests that the proxy makes itself: they are in no log
         bint tcp                    # layer 4: connections are passed on as they are

@@ -34,6 +34,7 @@ from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
 from fastlb.runtime.messages import Secrets
 from fastlb.runtime.names import Names
+from fastlb.runtime.overload_watch import OverloadWatch
 from fastlb.runtime.rate_sync import RateSync
 from fastlb.runtime.spans import Spans
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
@@ -96,6 +97,7 @@ class Service:
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
         self.adaptive = Adaptive(self.region)
         self.rates = RateSync(self.region, self.events)
+        self.overload = OverloadWatch(self.region, self.events, slots)
         self.breakers = Breakers(self.region, self.events, on_turn=self.book.note)
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self.lock = asyncio.Lock()  # held while the spec is being replaced
@@ -173,6 +175,7 @@ class Service:
         self.adaptive.start()
         self.adaptive.apply(self.spec, self.assignment)
         self.rates.apply(self.spec)
+        self.overload.start()
         self.tls.start(crew)
 
         async def readdress(found: Mapping[str, Answer]) -> None:
@@ -379,6 +382,7 @@ class Service:
         self.breakers.close()
         self.adaptive.close()
         self.rates.close()
+        self.overload.close()
         await self.monitor.close()
         self.ramps.close()
 

@@ -81,6 +81,17 @@ class Resolver:
 
 
 @dataclass(frozen=True, slots=True)
+class OverloadSteps:
+    """What workers give up when descriptors, memory or connections run out: shares in use from which on; 0 = never."""
+
+    close: float = 0.85  # answers close their connections
+    shed: float = 0.9  # idle connections end early
+    refuse: float = 0.95  # nothing is accepted
+    reset: float = 0.98  # the connections that hold most memory are reset
+    memory: int = 0  # bytes of all workers together; 0 = what the control group allows
+
+
+@dataclass(frozen=True, slots=True)
 class Redis:
     """Where nodes meet that share rates."""
 
@@ -139,6 +150,7 @@ class Spec:
     tracing: Tracing = field(default_factory=Tracing)
     resolver: Resolver = field(default_factory=Resolver)
     redis: Redis = field(default_factory=Redis)
+    overload: OverloadSteps = field(default_factory=OverloadSteps)
     admin: Admin = field(default_factory=Admin)
     auth: tuple[Auth, ...] = ()
     source: str = ""  # file it came from, for messages

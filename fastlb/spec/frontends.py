@@ -39,12 +39,15 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Size limits of requests; what is over gets the status named."""
+    """Limits of requests, and of how slow clients may be; what breaks one gets the status named."""
 
     header_bytes: int = 16 * 1024  # whole head, 431
     header_count: int = 100  # 431
     uri: int = 8 * 1024  # 414
     body: int = 0  # 413; 0 = unlimited
+    min_request_rate: float = 0.0  # bytes a second that a body must come with, else 408; 0 = none
+    min_response_rate: float = 0.0  # that a client must take of an answer, else it is reset
+    min_rate_window: float = 10.0  # seconds, over which the two are looked at
 
 
 @dataclass(frozen=True, slots=True)

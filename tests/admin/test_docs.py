@@ -24,6 +24,7 @@ def test_every_metric_is_described() -> None:
         metrics.BUILD,
         *metrics.process_families(),
         *metrics.worker_families(),
+        *metrics_limits.step_families(),
         *metrics_limits.sync_families(),
         *metrics.frontend_families(region, past),
         *metrics_limits.rule_families(),

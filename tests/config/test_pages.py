@@ -13,7 +13,13 @@ from .samples import ROOT, texts
 FRONTEND = 'frontends.web.listen = ":80"\nfrontends.web.backend = "api"\n'
 
 
-@pytest.mark.parametrize("page", ["bandwidth", "limits", "resilience", "retries", "tracing", "auth", "mirroring", "discovery"])
+PAGES = (
+    "auth", "bandwidth", "discovery", "limits", "mirroring", "overload", "resilience", "retries", "slow-clients",
+    "tracing",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_what_it_shows_loads(page: str) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
     assert blocks

@@ -96,6 +96,7 @@ def test_nothing() -> None:
             ['~ global: max_connections 0 -> 9; pid_file "" -> "/run/x.pid"'
              " (max_connections and pid_file take effect at the next start)"],
         ),
+        ({"overload": {"close": "80%"}}, ["~ overload: close 0.85 -> 0.8"]),
         ({"admin__token": "another-token-of-the-tests"}, ["~ admin: token ... -> ..."]),
         ({"frontends__web__backend": "api"}, ['~ frontend web: backend "app" -> "api"']),
         ({"frontends__web__timeouts": {"header": "5s"}}, ["~ frontend web: timeouts.header 10.0 -> 5.0"]),
