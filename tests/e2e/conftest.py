@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .balancer import Balancer, Balancers
+from .datagrams import Echo, Peer
 from .wire import Origin, close_all
 
 
@@ -33,6 +34,22 @@ def server() -> Iterator[Origin]:
     one = Origin(keep=True)
     yield one
     one.shut()
+
+
+@pytest.fixture(scope="module")
+def echoes() -> Iterator[tuple[Echo, Echo]]:
+    """Servers of mode udp that answer by themselves."""
+    pair = Echo("a"), Echo("b")
+    yield pair
+    for one in pair:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[Peer]:
+    """A server of mode udp that the test plays."""
+    with Peer() as peer:
+        yield peer
 
 
 @pytest.fixture

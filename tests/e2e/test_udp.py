@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,21 +25,6 @@ def frontend(backend: str, host: str = "127.0.0.1", **udp: Any) -> dict[str, Any
 
 def backend(*servers: Any, **more: Any) -> dict[str, Any]:
     return {"mode": "udp", "servers": [s if isinstance(s, dict) else s.address for s in servers], **more}
-
-
-@pytest.fixture(scope="module")
-def echoes() -> Iterator[tuple[Echo, Echo]]:
-    pair = Echo("a"), Echo("b")
-    yield pair
-    for one in pair:
-        one.close()
-
-
-@pytest.fixture(scope="module")
-def played() -> Iterator[Peer]:
-    """A server that the test plays."""
-    with Peer() as peer:
-        yield peer
 
 
 @pytest.fixture(scope="module")

@@ -20,21 +20,6 @@ SENDERS = 150
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[Peer]:
-    """A server that the test plays."""
-    with Peer() as peer:
-        yield peer
-
-
-@pytest.fixture(scope="module")
-def echoes() -> Iterator[tuple[Echo, Echo]]:
-    pair = Echo("a"), Echo("b")
-    yield pair
-    for one in pair:
-        one.close()
-
-
-@pytest.fixture(scope="module")
 def web() -> Iterator[Answering]:
     """What the health checks ask."""
     server = Answering()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from tests.helpers import SLOWNESS
 from .balancer import Balancer, Balancers
 from .datagrams import Peer
 from .test_udp import backend, client, frontend, udp_port
-
-
-@pytest.fixture(scope="module")
-def played() -> Iterator[Peer]:
-    """A server that the test plays."""
-    with Peer() as peer:
-        yield peer
 
 
 @pytest.fixture(scope="module")

@@ -56,14 +56,7 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def silent() -> Iterator[Origin]:
-    one = Origin(keep=True)
-    yield one
-    one.shut()
-
-
-@pytest.fixture(scope="module")
-def portal(shared_balancer: Balancers, echo: Answering, service: Service, silent: Origin) -> Balancer:
+def portal(shared_balancer: Balancers, echo: Answering, service: Service, server: Origin) -> Balancer:
     rules = {"backend": "login", "path": "/verify?v=1", "headers": ["Remote-User", "Remote-Groups"]}
     rules |= {"response_headers": "Set-Cookie", "user_header": "Remote-User", "max_body": "4KB"}
     return shared_balancer(
@@ -87,7 +80,7 @@ def portal(shared_balancer: Balancers, echo: Answering, service: Service, silent
         },
         backends={
             "login": {"servers": service.address},
-            "silent": {"servers": silent.address},
+            "silent": {"servers": server.address},
             "nobody": {"servers": "127.0.0.1:1", "retries": 0, "outlier": False},
         },
         log={"format": "json"},
@@ -172,17 +165,17 @@ def test_unless_it_is_told_to_let_through(portal: Balancer) -> None:
         assert answer.status == 200 and "remote-user" not in answer.text
 
 
-def test_who_does_not_answer_in_time(portal: Balancer, silent: Origin) -> None:
+def test_who_does_not_answer_in_time(portal: Balancer, server: Origin) -> None:
     with portal.dial() as client:
         client.get("/late")
-        held = silent.request()[0]
+        held = server.request()[0]
         assert client.response().status == 503
         assert held.ended() in ("fin", "reset")  # nobody waits for the answer any more
 
 
-def test_a_client_that_leaves_is_forgotten(portal: Balancer, silent: Origin) -> None:
+def test_a_client_that_leaves_is_forgotten(portal: Balancer, server: Origin) -> None:
     client = portal.dial().get("/late?left")
-    held = silent.request()[0]
+    held = server.request()[0]
     client.close()
     assert held.ended() in ("fin", "reset")
     portal.program.wait_line('"target":"/late\\?left".*"termination":"CR')

@@ -58,19 +58,12 @@ def versions() -> Iterator[list[Version]]:
 
 
 @pytest.fixture(scope="module")
-def slow() -> Iterator[Origin]:
-    one = Origin(keep=True)
-    yield one
-    one.shut()
-
-
-@pytest.fixture(scope="module")
 def admin() -> int:
     return free_port()
 
 
 @pytest.fixture(scope="module")
-def pair(shared_balancer: Balancers, versions: list[Version], slow: Origin, admin: int) -> Balancer:
+def pair(shared_balancer: Balancers, versions: list[Version], server: Origin, admin: int) -> Balancer:
     return shared_balancer(
         versions[0].address,
         frontend={
@@ -88,7 +81,7 @@ def pair(shared_balancer: Balancers, versions: list[Version], slow: Origin, admi
         },
         backends={
             "candidate": {"servers": versions[1].address, "request_headers": {"set": {"X-Copy": "1"}}},
-            "slow": {"servers": slow.address},
+            "slow": {"servers": server.address},
             "down": {"servers": "127.0.0.1:1"},
         },
         admin={"listen": f"127.0.0.1:{admin}", "token": "a-token-of-the-tests"},
@@ -175,9 +168,9 @@ def test_a_mirror_that_is_down_or_breaks_off_is_counted_and_nothing_else(pair: B
     assert settled(admin, "cut", "failed", 1)["running"] == 0  # half an answer, and then nothing for a second
 
 
-def test_a_mirror_that_hangs_delays_nobody_and_there_are_only_so_many(pair: Balancer, admin: int, slow: Origin) -> None:
+def test_a_mirror_that_hangs_delays_nobody_and_only_so_many_run(pair: Balancer, admin: int, server: Origin) -> None:
     assert ask(pair, "/slow?1") == (200, b"same")
-    held = slow.request()[0]
+    held = server.request()[0]
     for _ in range(3):
         assert ask(pair, "/slow?2") == (200, b"same")
     assert settled(admin, "slow", "busy", 3)["running"] == 1
