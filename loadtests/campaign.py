@@ -184,7 +184,7 @@ def _run(scenario: Scenario, outcome: Outcome, options: Options) -> None:
             _faults(scenario, LiveStage(servers, peer), locust, outcome)
             locust.await_end(locust.began + outcome.seconds + END - time.time())
             sampler.stop()
-            outcome.usage = sampler.usage
+            outcome.usage = [u for u in sampler.usage if u.at <= outcome.seconds]  # not while it goes home
             _collect(json.loads((folder / "out.json").read_text()), points, outcome, options)
             errors = [line for line in locust.lines if "/ERROR/" in line or line.startswith("Traceback")]
             outcome.broken += [f"in Locust: {errors[0]} ({len(errors)} such lines)"] if errors else []

@@ -62,7 +62,7 @@ def measure(options: Options, seconds: int = 5) -> Limits:
     return Limits(
         options.processes,
         requests / seconds,
-        statistics.median(u.busiest_load for u in sampler.usage),
+        statistics.median(u.busiest_load for u in sampler.usage if u.at <= seconds),
         server,
         cpu / max(requests, 1) * 1e6,
         percentile(latencies, 0.5) * 1e3,

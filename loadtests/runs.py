@@ -16,7 +16,7 @@ from loadtests.timeline import Outcome
 
 SHORT = 15  # seconds of a scenario with --short
 SHORTEST = 12  # ... and at least, however few minutes there are: less is no ground for a verdict
-AROUND = 9  # seconds that a run of a scenario takes beside its own
+AROUND = 8  # seconds that a run of a scenario takes beside its own
 LIMITS = 25  # seconds that measuring the generator takes
 MORE = 75  # exit status of a slice after which there is more to run (EX_TEMPFAIL of sysexits.h)
 RELEASE = CHECKOUT / "benchmarks" / "results"
