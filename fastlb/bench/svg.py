@@ -149,11 +149,12 @@ def line_chart(axes: Axes, lines: Sequence[Line], markers: Sequence[Marker] = ()
         x = scale.x(marker.x)
         out.append(f'<line class="marker" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{floor}"/>')
         # labels that would lie on each other go to rows below; where all rows are full the line alone remains
-        row = next((r for r, end in enumerate(taken) if end < x), None)
+        wide = 5.2 * len(marker.label) + 3
+        anchor = "end" if x + wide > axes.width else "start"
+        row = next((r for r, end in enumerate(taken) if end < (x - wide if anchor == "end" else x)), None)
         if row is not None:
-            anchor = "end" if x > axes.width * 0.8 else "start"
             place = x - 3 if anchor == "end" else x + 3
-            taken[row] = x + 5.2 * len(marker.label) if anchor == "start" else x
+            taken[row] = x + wide if anchor == "start" else x
             out.append(
                 f'<text class="mark" x="{place:.1f}" y="{TOP + 6 + 10 * row}" text-anchor="{anchor}">'
                 f"{escape(marker.label)}</text>"
