@@ -118,7 +118,7 @@ def server(one: Told) -> Iterator[str]:
     rows = [
         ("state", f"{state(one['state'])} ({safe(one['status'])}) for {age(_since(one['since']))}"),
         ("reason", safe(one["reason"])),
-        ("discovered by", safe(one["source"])),
+        *([("discovered by", safe(one["source"]))] if one["source"] else []),
         (
             "weight",
             f"{one['weight']}, now {one['effective_weight']}"

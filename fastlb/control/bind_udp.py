@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import socket
-import struct
 from collections.abc import Sequence
+
+from fastlb.control.steer import attach, detach
 
 log = logging.getLogger("fastlb.control")
 
@@ -15,13 +15,6 @@ BUFFER = 4 << 20  # bytes that may wait for a worker; the kernel gives less wher
 
 _SO_RCVBUFFORCE = 33
 _SO_SNDBUFFORCE = 32
-_SO_ATTACH_REUSEPORT_CBPF = 51
-_SO_DETACH_REUSEPORT_BPF = 68
-
-# Classic BPF (linux/filter.h): loads of the IP header, multiplicative hash, remainder
-_LOAD, _TAX, _XOR, _MUL, _RSH, _MOD, _RET = 0x20, 0x07, 0xAC, 0x24, 0x74, 0x94, 0x16
-_NETWORK = 0x100000000 - 0x100000  # SKF_NET_OFF
-_GOLDEN = 0x9E3779B1
 
 
 def bind_udp(family: int, name: tuple[str, int], count: int, *, reuse_port: bool, alone: bool) -> list[socket.socket]:
@@ -68,32 +61,13 @@ def steer(sockets: Sequence[socket.socket], *, by_source: bool) -> None:
     if len(sockets) < 2:
         return
     if not by_source:
-        with contextlib.suppress(OSError):  # there was no program
-            first.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+        detach(first)
         return
-    code = program(first.family, len(sockets))
-    buffer = ctypes.create_string_buffer(code)
-    header = struct.pack("HL", len(code) // 8, ctypes.addressof(buffer))
     try:
-        first.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, header)
+        attach(first, len(sockets), ports=False)
     except OSError as error:
         log.warning(
             'flow = "source" holds within each worker alone: the kernel takes no program for %s (%s)',
             first.getsockname(),
             error.strerror or error,
         )
-
-
-def program(family: int, count: int) -> bytes:
-    """Classic BPF that makes a number below `count` of the source address of the IP header."""
-
-    def op(code: int, k: int = 0) -> bytes:
-        return struct.pack("HBBI", code, 0, 0, k & 0xFFFFFFFF)
-
-    if family == socket.AF_INET6:
-        load = op(_LOAD, _NETWORK + 8)
-        for offset in (12, 16, 20):
-            load += op(_TAX) + op(_LOAD, _NETWORK + offset) + op(_XOR)
-    else:
-        load = op(_LOAD, _NETWORK + 12)
-    return load + op(_MUL, _GOLDEN) + op(_RSH, 16) + op(_MOD, count) + op(_RET)

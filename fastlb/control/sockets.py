@@ -11,6 +11,7 @@ what is new, `adopt` makes the plan what workers get, `release` closes what has 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from fastlb.control.bind import UNIX_MODE, Unlink, backlog, bind_tcp, bind_unix, find, reason
 from fastlb.control.bind_udp import bind_udp, steer
+from fastlb.control.steer import attach, detach
 from fastlb.control.tcp_options import OptionError, listener_options, set_options
 from fastlb.errors import FastlbError, Problem
 from fastlb.spec import Address, Listen, ListenTcp, Mode, Spec
@@ -98,6 +100,7 @@ class Listeners:
     _leaving: list[Place] = field(default_factory=list)  # not configured any more, still served
     _inherited: list[Inherited] = field(default_factory=list)
     _number: int = 0
+    _stuck: bool = False  # the kernel takes no programs
 
     def inherit(self, sockets: Iterable[Inherited]) -> None:
         """Has `plan` take these where the configuration names their address, instead of binding."""
@@ -151,6 +154,49 @@ class Listeners:
                     _other_options(sock, place.tcp)
         self._places = plan.places
         self._inherited = [i for i in self._inherited if kept.isdisjoint(i.sockets)]
+
+    def narrow(self) -> None:
+        """Has the kernel give new connections to the slots there are alone, where there were more before.
+
+        The sockets of the others stay, shared by all, for who is in their queues or on the way there: see `trim`.
+        """
+        for place in self._places:
+            if place.sockets[0].type != socket.SOCK_STREAM or not _can_share(place.sockets):
+                continue
+            if not self._surplus(place):
+                detach(place.sockets[0])
+                continue
+            try:
+                attach(place.sockets[0], self.slots, ports=True)
+            except OSError as error:
+                why = error.strerror or error
+                log.warning("sockets of workers that left stay in use: the kernel takes no program (%s)", why)
+                self._stuck = True
+                return
+
+    def surplus(self) -> bool:
+        """There are sockets that get nothing any more."""
+        return not self._stuck and any(self._surplus(place) for place in self._places)
+
+    def trim(self) -> None:
+        """Makes those leave."""
+        for n, place in enumerate(self._places):
+            if self._surplus(place):
+                kept = dataclasses.replace(
+                    place, sockets=place.sockets[: self.slots], numbers=place.numbers[: self.slots]
+                )
+                rest = dataclasses.replace(
+                    place, sockets=place.sockets[self.slots :], numbers=place.numbers[self.slots :], unlink=None
+                )
+                self._places[n] = kept
+                self._leaving.append(rest)
+
+    def _surplus(self, place: Place) -> bool:
+        return (
+            len(place.sockets) > self.slots
+            and place.sockets[0].type == socket.SOCK_STREAM
+            and _can_share(place.sockets)
+        )
 
     def leaving(self) -> list[int]:
         """Numbers of the sockets that are not configured any more."""

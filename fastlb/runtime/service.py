@@ -43,6 +43,7 @@ from fastlb.spec import ServerState, Spec
 
 log = logging.getLogger("fastlb.runtime")
 
+LINGER = 70.0  # seconds: the kernel repeats the last SYN-ACK after 31 and gives up on a client after 63
 SLOTS = 16  # workers that a reload can ask for at least
 
 
@@ -102,6 +103,8 @@ class Service:
         self._own_process = own_process  # false: the limits of the process are its owner's affair
         self.lock = asyncio.Lock()  # held while the spec is being replaced
         self.tls = TlsKeeper(self)
+        self.linger = LINGER  # seconds that sockets of workers that left are served
+        self._trimming: asyncio.Task[None] | None = None
         self._names: asyncio.Task[None] | None = None
         self.discovery = Discovery(self._busy)
         self._heard: dict[str, Answer] = {}  # to the look-ups of the start
@@ -177,6 +180,7 @@ class Service:
         self.rates.apply(self.spec)
         self.overload.start()
         self.tls.start(crew)
+        self._run_dry(crew)  # the process before may have had more workers
 
         async def readdress(found: Mapping[str, Answer]) -> None:
             await self.readdress(found, crew)
@@ -353,9 +357,31 @@ class Service:
         if self.workers:
             crew.shrink(self.workers, max(self._leaving_within, drain_time(self.spec)))
         self._leaving_within = 0.0
+        self._run_dry(crew)
         retire(self.region, self._slots.retired_servers())
         self._reclaim()
         self._retired = set(self._slots.retired_servers())
+
+    def _run_dry(self, crew: Crew) -> None:
+        """Has sockets that no worker has for its own get no new connections, and closes them later."""
+        self.listeners.narrow()
+        if self._trimming is not None:
+            self._trimming.cancel()
+            self._trimming = None
+        if self.listeners.surplus():
+            self._trimming = asyncio.get_running_loop().create_task(self._trim(crew))
+
+    async def _trim(self, crew: Crew) -> None:
+        """Closes the sockets of workers that left, once nobody can be on the way to them."""
+        await asyncio.sleep(self.linger)
+        async with self.lock:
+            if self._held or not self.listeners.surplus():  # what is held settles later, and then it begins again
+                return
+            self._trimming = None  # from here on it is not cut off
+            self.listeners.trim()
+            numbers = self.listeners.leaving()
+            self.listeners.release()
+            await crew.unlisten(numbers, drain_time(self.spec))
 
     def _reclaim(self) -> None:
         """Gives indices free that no worker's configuration has and no connection or request is counted on."""
@@ -373,6 +399,10 @@ class Service:
 
     async def stop_watching(self) -> None:
         """Ends the health checks and the search for names."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+            await asyncio.gather(self._trimming, return_exceptions=True)
+            self._trimming = None
         if self._names is not None:
             self._names.cancel()
             await asyncio.gather(self._names, return_exceptions=True)

@@ -196,3 +196,62 @@ def test_abstract_socket(bind) -> None:
     bind(Address(path=name))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect("\0" + name[1:])
+
+
+def taken(sock: socket.socket) -> int:
+    """Connections that wait in the queue of a listening socket; they are accepted and closed."""
+    count = 0
+    while True:
+        try:
+            conn, _ = sock.accept()
+        except BlockingIOError:
+            return count
+        conn.close()
+        count += 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_sockets_of_workers_that_left_run_dry(bind, host: str) -> None:
+    """Who is in the queue of one is still served; nobody comes after; and the others share all who come."""
+    listeners = bind(Address(host, 0), slots=4)
+    (name,) = listeners.addresses()["web"]
+
+    def sockets(slots: int) -> list[socket.socket]:
+        found = {number: sock for slot in range(slots) for number, _, _, sock in listeners.of_slot(slot)}
+        return [found[number] for number in sorted(found)]
+
+    def come(count: int) -> None:
+        for _ in range(count):
+            clients.append(socket.create_connection(name))
+
+    clients: list[socket.socket] = []
+    try:
+        come(100)
+        listeners.share(3)
+        listeners.adopt(listeners.plan(spec(Address(host, 0))))
+        listeners.narrow()
+        assert listeners.surplus()
+        four = sockets(3)
+        before = taken(four[3])
+        assert before and before + sum(taken(sock) for sock in four[:3]) == 100
+        come(300)
+        shares = [taken(sock) for sock in four]
+        assert shares[3] == 0 and sum(shares) == 300 and min(shares[:3]) > 50, shares
+
+        listeners.trim()
+        (number,) = listeners.leaving()
+        assert number not in {number for slot in range(3) for number, _, _, _ in listeners.of_slot(slot)}
+        listeners.release()
+        assert four[3].fileno() == -1 and not listeners.surplus()
+        come(100)
+        assert sum(taken(sock) for sock in four[:3]) == 100
+
+        listeners.share(4)
+        listeners.adopt(listeners.plan(spec(Address(host, 0))))
+        listeners.narrow()
+        come(300)
+        shares = [taken(sock) for sock in sockets(4)]
+        assert len(shares) == 4 and sum(shares) == 300 and min(shares) > 30, shares
+    finally:
+        for client in clients:
+            client.close()

@@ -27,6 +27,7 @@ from fastlb.runtime.embedded import Embedded
 from fastlb.runtime.inline import InlineCrew
 from fastlb.runtime.service import Service, StartError
 from fastlb.spec import Address, Server, Spec
+from tests.helpers import SLOWNESS
 from tests.runtime.conftest import make_spec
 from tests.runtime.standin import StandIn
 
@@ -289,5 +290,33 @@ def test_failing_to_start_leaves_nothing_open(monkeypatch) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(ListenError):
                 await Embedded(make_spec(taken.getsockname()[1]), factory=StandIn).__aenter__()
+
+    run(work)
+
+
+def test_sockets_of_workers_that_left_are_closed() -> None:
+    """After a while, in the supervisor and in the workers; the service goes on, and may grow again."""
+
+    async def work() -> None:
+        first = make_spec(0, listen=ANY, servers=(ONE,), workers=3)
+        async with running(first, 3) as (service, crew):
+            service.linger = 0.0
+            assert isinstance(crew, ProcessCrew)
+            two, _ = await resolve(make_spec(0, listen=ANY, servers=(ONE,), workers=2))
+            assert await service.apply(two, crew) == []
+            async with asyncio.timeout(20 * SLOWNESS):
+                while service.listeners.surplus() or service.listeners.leaving():
+                    await asyncio.sleep(0.01)
+                async with service.lock:  # the workers have let go
+                    pass
+            assert [len(list(service.listeners.of_slot(slot))) for slot in range(2)] == [1, 1]
+            assert [len(worker._listening) for worker in crew.workers[:2]] == [1, 1]
+            assert {await get(service, "/generation") for _ in range(20)} == {"2"}
+            three, _ = await resolve(make_spec(0, listen=ANY, servers=(ONE,), workers=3))
+            async with asyncio.timeout(20 * SLOWNESS):
+                while await service.apply(three, crew):  # the one before still drains
+                    await asyncio.sleep(0.05)
+            assert [len(list(service.listeners.of_slot(slot))) for slot in range(3)] == [1, 1, 1]
+            assert len({await get(service, "/generation") for _ in range(20)}) == 1
 
     run(work)
