@@ -15,6 +15,6 @@ NAMES = (
     "server_aborts", "reused", "queued", "queue_peak", "selected", "queue_us", "connect_us", "response_us", "total_us",
     "idle", "intercepted", "open", "retrying", "handshake_full", "handshake_resumed", "tls_1_2", "handshake_protocol",
     "handshake_certificate", "handshake_left", "handshake_timeout", "forbidden", "tarpitted", "dropped",
-    "fault_delays", "fault_aborts", "hedges", "hedges_won")
+    "fault_delays", "fault_aborts", "hedges", "hedges_won", "held_back", "held_us", "slow_requests", "slow_responses")
 # Counters that say how many there are now; a worker that starts sets its own to zero.
 GAUGES = ("current", "queued", "idle", "open", "retrying")

@@ -102,7 +102,8 @@ def test_few_descriptors_from_the_start(balancer: Balancers) -> None:
 def test_descriptors_run_out(balancer: Balancers, spare: int) -> None:
     """The limit sinks below what is open, then below what the next requests need, then rises again."""
     with Answering() as server:
-        lb = balancer(server.address, global_={"workers": 0, "max_connections": 1000})
+        steps = dict.fromkeys(("close", "shed", "refuse", "reset"), 0)  # else the kept connection is given up
+        lb = balancer(server.address, global_={"workers": 0, "max_connections": 1000}, overload=steps)
         kept = lb.dial().get("/kept")
         assert kept.response().status == 200
         hard = resource.prlimit(lb.pid, resource.RLIMIT_NOFILE)[1]
