@@ -35,6 +35,7 @@ cdef enum:
     MEMORY_MS = 1000            # between two looks at memory
     FILES_MS = 5000             # between two counts of all descriptors
     FILES_FEW = 2000            # of so many: with more a count takes too long
+    SPARE = 64                  # descriptors that are not promised to connections
     RESET_AT_ONCE = 8           # connections that are reset between two looks
     RESET_ABOVE = 65536         # bytes that one must hold
     IDLE_SHARE = 10             # idle connections may have a tenth of their time
@@ -70,7 +71,7 @@ cdef class Overload:
         cdef uint64_t now = self.core.reactor.now_ms
         cdef uint64_t used = self.core.clients
         cdef double[RESOURCES] pressure
-        cdef bint looked = False
+        cdef bint looked = False, lean = False, pools = False
         cdef int i, step, highest = STEP_CALM, why = SHORT_OF_NOTHING
         pressure[SHORT_OF_NOTHING] = 0
         pressure[SHORT_OF_CONNECTIONS] = <double>used / self.most if self.most else 0
@@ -78,7 +79,9 @@ cdef class Overload:
         if self.files_ms == 0 or now - self.files_ms >= FILES_MS:
             self.files_ms = now
             self._count_files(used)
-        pressure[SHORT_OF_DESCRIPTORS] = <double>(used + self.others) / self.descriptors if self.descriptors else 0
+        pressure[SHORT_OF_DESCRIPTORS] = 0
+        if 2 * <uint64_t>self.most + self.others > self.descriptors + SPARE > SPARE:
+            pressure[SHORT_OF_DESCRIPTORS] = <double>(used + self.others) / self.descriptors
         if self.core.starved_ms and now - self.core.starved_ms < STARVED_MS:
             pressure[SHORT_OF_DESCRIPTORS] = max(pressure[SHORT_OF_DESCRIPTORS], 1)
         if self.memory and (self.memory_ms == 0 or now - self.memory_ms >= MEMORY_MS):
@@ -88,14 +91,19 @@ cdef class Overload:
         pressure[SHORT_OF_MEMORY] = <double>self.resident / self.memory if self.memory else 0
         for i in range(1, RESOURCES):
             step = self._step_at(i, pressure[i])
+            if i != SHORT_OF_CONNECTIONS:
+                lean = lean or step >= STEP_CLOSE
+                pools = pools or step >= STEP_SHED
             if step > highest or (step == highest and pressure[i] > pressure[why]):
                 highest, why = step, i
         fl_store32(&self.line.pressure, <uint32_t>(pressure[why] * 1000))
         fl_store32(&self.line.short_of, <uint32_t>why)
         if highest != self.step:
             self._enter(highest, why, pressure[why])
+        self.core.lean = lean
+        self.core.parting = self.core.draining or lean
         if highest >= STEP_SHED:
-            self._shed(highest, servers)
+            self._shed(highest, servers if pools else ())
             if looked and pressure[SHORT_OF_MEMORY] >= self.marks[STEP_CLOSE] > 0:
                 chunks_trim()
                 fl_malloc_trim()
@@ -103,12 +111,13 @@ cdef class Overload:
                 self._reset()
 
     cdef int _step_at(self, int what, double pressure) noexcept:
-        """The step that one resource asks for. At its own limit accepting pauses anyway, and a descriptor is not had by
-        resetting who holds memory."""
+        """The step that one resource asks for. Who is busy and sent away for want of connections would be back at once:
+        for them idle ones end, and at their limit accepting pauses anyway. No descriptor is had by resetting who holds
+        memory."""
         cdef int most = STEP_SHED if what == SHORT_OF_CONNECTIONS else (
             STEP_REFUSE if what == SHORT_OF_DESCRIPTORS else STEP_RESET)
         cdef int i, step = STEP_CALM
-        for i in range(1, most + 1):
+        for i in range(STEP_SHED if what == SHORT_OF_CONNECTIONS else STEP_CLOSE, most + 1):
             if self.marks[i] > 0 and pressure >= self.marks[i] - (HYSTERESIS if i <= self.step else 0):
                 step = i
         return step
@@ -135,8 +144,6 @@ cdef class Overload:
             _log.warning("overload: back to step %d of 4, %s", step, STEPS[step])
         self.step = step
         fl_store32(&self.line.step, <uint32_t>step)
-        self.core.lean = step >= STEP_CLOSE
-        self.core.parting = self.core.draining or self.core.lean
         self.core.max_clients = 0 if step >= STEP_REFUSE else self.most
 
     def _shed(self, int step, servers):

@@ -30,19 +30,34 @@ def status(wire: Wire) -> int:
         return 0
 
 
-def test_answers_close_their_connections(balancer: Balancers) -> None:
-    """The first step, here of a worker that thinks little of connections; and back."""
+def test_answers_close_their_connections(balancer: Balancers, tmp_path: Path) -> None:
+    """The first step, here of a worker whose memory sinks below what it has; and back."""
     routes = [{"path": "/*", "respond": {"status": 204}}]
-    lb = balancer(frontend={"routes": routes}, overload={"close": "6%"}, global_={"workers": 0, "max_connections": 100})
-    held = [lb.dial() for _ in range(10)]
-    assert "connections at 10 %" in stepped(lb, 1)
+    lb = balancer(frontend={"routes": routes}, global_={"workers": 0})
+    (file,) = tmp_path.glob("*.toml")
+    configuration = file.read_text()
+    file.write_text(f'{configuration}\n[overload]\nmemory = "1MB"\nshed = 0\nrefuse = 0\nreset = 0\n')
+    lb.program.send(signal.SIGHUP)
+    assert "memory at" in stepped(lb, 1)
     with lb.dial() as c:
         assert c.get("/").response().get("connection") == "close"
-    for one in held:
-        one.close()
+    file.write_text(configuration)
+    lb.program.send(signal.SIGHUP)
     lb.complained("overload is over")
     with lb.dial() as c:
         assert [c.get("/").response().get("connection") for _ in range(2)] == [None, None]
+
+
+def test_who_is_busy_is_not_sent_away_for_want_of_connections(balancer: Balancers) -> None:
+    """Nine of ten connections are in use, and go on to be."""
+    with Answering() as server:
+        lb = balancer(server.address, global_={"workers": 0, "max_connections": 10}, timeouts={"idle": "100s"})
+        busy = [lb.dial() for _ in range(9)]
+        for _ in range(2):
+            for one in busy:
+                answer = one.get("/").response()
+                assert (answer.status, answer.get("connection")) == (200, None)
+            assert "connections at 90 %" in stepped(lb, 2)
 
 
 def test_idle_connections_make_room(balancer: Balancers) -> None:
