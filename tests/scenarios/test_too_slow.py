@@ -11,7 +11,7 @@ from tests.admin.conftest import Api
 from tests.e2e.balancer import Balancer, Balancers
 from tests.e2e.servers import Answering
 from tests.e2e.wire import BrokenOff, Origin, Wire
-from tests.helpers import free_port
+from tests.helpers import free_port, wait_until
 
 WINDOW = 0.5  # seconds
 
@@ -45,10 +45,10 @@ def lb(shared_balancer: Balancers, played: Origin, files: Answering) -> Balancer
     return lb
 
 
-def cut_off(lb: Balancer, at: str) -> int:
+def cut_off(lb: Balancer, at: str, frontend: str = "web") -> int:
     """How many clients were, so far."""
     text = Api(("127.0.0.1", lb.ports["admin"])).text("/metrics")
-    match = re.search(rf'^fastlb_frontend_slow_clients_total{{proxy="web",at="{at}"}} (\d+)', text, re.MULTILINE)
+    match = re.search(rf'^fastlb_frontend_slow_clients_total{{proxy="{frontend}",at="{at}"}} (\d+)', text, re.MULTILINE)
     assert match
     return int(match[1])
 
@@ -170,3 +170,24 @@ def test_who_has_taken_all_there_was_is_not_slow(lb: Balancer, played: Origin) -
         s.send(b"end")
         assert c.exactly(3) == b"end"
     assert cut_off(lb, "response") == before
+
+
+def test_the_end_of_an_answer_is_watched_too(lb: Balancer) -> None:
+    """Answers of many lengths around what kernel and balancer hold: of some the server is done before their clients
+    have taken them. No client reads until all are logged; then each has the whole answer, or a reset and nothing that
+    could pass for its end."""
+    lb.dial("files", receive_buffer=4096).get("/64000000")
+    held = lb.logged("GET /64000000").bytes
+    sizes = [held + 50_000 * i for i in range(-12, 8)]
+    before, lines = cut_off(lb, "response", "files"), lb.log_count()
+    clients = [lb.dial("files", receive_buffer=4096).get(f"/{size}") for size in sizes]
+    wait_until(lambda: lb.log_count() - lines >= len(sizes), 30, what="the end of all")
+    assert cut_off(lb, "response", "files") > before
+    whole = 0
+    for c, size in zip(clients, sizes, strict=True):
+        try:
+            assert len(c.response().body) == size
+            whole += 1
+        except BrokenOff as end:
+            assert end.reset
+    assert whole < len(sizes)
