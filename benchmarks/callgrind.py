@@ -2,7 +2,8 @@
 
 A program runs the statement N times and another one 2N times; the difference divided by N is what one call takes, the
 interpreter's share included and its start not. The count depends on compiler and interpreter, not on the load of the
-machine: two counts of one build differ by less than one in a thousand. `python -m benchmarks.callgrind` prints them.
+machine. Two starts of Python differ by some ten thousand instructions, as memory came to lie: N is so large that two
+counts of one build differ by less than one in a thousand all the same. `python -m benchmarks.callgrind` prints them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _run(name: str, calls: int) -> int:
     return int(counted.group(1))
 
 
-def instructions(name: str, calls: int = 500) -> float:
+def instructions(name: str, calls: int = 10_000) -> float:
     """Instructions of one call. Takes two starts of Python under valgrind, some seconds each."""
     return (_run(name, 2 * calls) - _run(name, calls)) / calls
 
