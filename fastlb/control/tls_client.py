@@ -73,7 +73,8 @@ def client_context(tls: ServerTls, mode: str = Mode.HTTP, *, check: bool = False
 def client_tls(tls: ServerTls, server: Server, mode: str = Mode.HTTP) -> TlsClient:
     """What connections to `server` use, its last session included."""
     name = tls.server_name or server.host or server.address.host
-    return TlsClient(client_context(tls, mode), name, verify_name=tls.verify, is_address=_literal(name))
+    who = f"server {server.name} at {server.address}"
+    return TlsClient(client_context(tls, mode), name, verify_name=tls.verify, is_address=_literal(name), who=who)
 
 
 def _literal(name: str) -> bool:

@@ -29,5 +29,8 @@ cdef struct Verdict:
     bint blame                  # counts against the server
 
 cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil
+# What the connection that is about to be given up (FAIL_CONNECT) failed for: a text that lives for ever. The next
+# verdict of that failure tells it.
+cdef void failure_because(const char* text) noexcept nogil
 # The second of HAProxy's termination flags: how far an exchange had come when its client left.
 cdef char phase_of(bint queueing, bint response_started, bint connected, bint request_done) noexcept nogil

@@ -1,6 +1,14 @@
 """How an attempt at a server fails, and what follows from it: status, termination flags, retry, blame."""
 
 
+cdef const char* _because = NULL
+
+
+cdef void failure_because(const char* text) noexcept nogil:
+    global _because
+    _because = text
+
+
 cdef inline Verdict made(int status, const char* term, const char* reason, int again, bint blame) noexcept nogil:
     cdef Verdict v
     v.status = status
@@ -12,8 +20,13 @@ cdef inline Verdict made(int status, const char* term, const char* reason, int a
 
 
 cdef Verdict failure_verdict(int failure, bint response_started) noexcept nogil:
+    global _because
+    cdef const char* text = b"connection to server failed"
     if failure == FAIL_CONNECT:
-        return made(503, b"SC", b"connection to server failed", AGAIN_ALWAYS, True)
+        if _because != NULL:
+            text = _because
+            _because = NULL
+        return made(503, b"SC", text, AGAIN_ALWAYS, True)
     if failure == FAIL_CONNECT_TIMEOUT:
         return made(503, b"sC", b"connection to server timed out", AGAIN_ALWAYS, True)
     if failure == FAIL_RESOURCES:

@@ -45,6 +45,7 @@ cdef extern from "libssl.h" nogil:
         FL_EXT_SERVER_NAME
         FL_EXT_ALPN
         FL_R_NO_CERTIFICATE
+        FL_R_VERIFY_FAILED
         FL_TICKET_KEY
         FL_TICKET_KEYS
     ctypedef struct fl_libssl:

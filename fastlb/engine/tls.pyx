@@ -15,8 +15,8 @@ from fastlb._core.net cimport MSG_DONTWAIT, MSG_PEEK, recv
 from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.libssl cimport (
-    FL_CTRL_HOSTNAME, FL_R_NO_CERTIFICATE, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY, FL_TICKET_KEYS, X509,
-    fl_libssl, fl_wire, libssl, ssl_close, ssl_over, wire_new)
+    FL_CTRL_HOSTNAME, FL_R_NO_CERTIFICATE, FL_R_VERIFY_FAILED, FL_SSL_WANT_READ, FL_SSL_ZERO_RETURN, FL_TICKET_KEY,
+    FL_TICKET_KEYS, SSL, X509, fl_libssl, fl_wire, libssl, ssl_close, ssl_over, wire_new)
 from fastlb.engine.stats cimport (
     COUNT_HANDSHAKE_CERTIFICATE, COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL)
 from fastlb.engine.stream cimport (
@@ -196,6 +196,8 @@ cdef class Tls(TlsLayer):
             if result < 0:
                 # The reason is in the lower 23 bits (ERR_GET_REASON of OpenSSL 3).
                 self.missing = api.ERR_peek_error() & 0x7fffff == FL_R_NO_CERTIFICATE
+                if self.client is not None:
+                    self.client.failed(s, fault_of(self.ssl))
                 api.ERR_clear_error()
         if w.out_len and self._send_out(s) == SENT_ERROR:
             return -1
@@ -225,6 +227,8 @@ cdef class Tls(TlsLayer):
             if done > 0:
                 break
             got = s.receive_raw(core.cbuf, CIPHER_SIZE)
+            if got == IO_EOF:
+                self.client.failed(s, "the server closed the connection")
             if got <= 0:
                 return 0 if got == IO_AGAIN else -1
             w.in_ = core.cbuf
@@ -336,6 +340,20 @@ cdef class Tls(TlsLayer):
 
     cdef bint resumed(self) noexcept:
         return api.SSL_session_reused(self.ssl) == 1
+
+
+cdef str fault_of(SSL* connection):
+    """What the server's handshake failed for, in libssl's words. Cold."""
+    cdef unsigned long code = api.ERR_peek_error()
+    cdef const char* text = api.ERR_reason_error_string(code) if code else NULL
+    cdef long found = api.SSL_get_verify_result(connection)
+    if text == NULL:
+        return "no reason given"
+    told = (<bytes>text).decode("ascii", "replace")
+    if code & 0x7fffff == FL_R_VERIFY_FAILED and found:
+        text = api.X509_verify_cert_error_string(found)
+        return f"{told}: {(<bytes>text).decode('ascii', 'replace')}"
+    return told
 
 
 cdef bint tls_prepare(Core core) noexcept:

@@ -68,4 +68,9 @@ cdef class TlsClient:
         bint verify_name
         bint is_address
         SSL_SESSION* session        # of the last connection, to be resumed; NULL = none
+        str who                     # for the log
+        bytes complaint             # what the last handshake failed for, as it was logged
+        uint64_t complained_ms
     cdef void keep(self, SSL_SESSION* session) noexcept
+    # A handshake has failed: its exchange is told why, and the log, once a minute as long as that is the same.
+    cdef void failed(self, Stream s, str why) noexcept

@@ -23,7 +23,13 @@ class TlsClient:
     context: ssl.SSLContext
     name: str
     def __init__(
-        self, context: ssl.SSLContext, name: str = "", *, verify_name: bool = True, is_address: bool = False
+        self,
+        context: ssl.SSLContext,
+        name: str = "",
+        *,
+        verify_name: bool = True,
+        is_address: bool = False,
+        who: str = "a server",
     ) -> None: ...
 
 def set_groups(context: ssl.SSLContext, groups: str) -> bool: ...

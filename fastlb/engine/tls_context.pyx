@@ -8,8 +8,11 @@ over waits in order, and is dropped when its client leaves or its deadline passe
 import collections
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport strcmp
 
+from fastlb.engine.error_log cimport LEVEL_WARNING, ErrorLog
+from fastlb.engine.failure cimport failure_because
 from fastlb.engine.libssl cimport (
     FL_AD_UNRECOGNIZED_NAME, FL_CTRL_GROUPS_LIST, FL_CTRL_SERVERNAME_ARG, FL_CTRL_SERVERNAME_CB,
     FL_CTRL_SESS_CACHE_MODE, FL_CTRL_SESS_CACHE_SIZE, FL_EXT_ALPN, FL_EXT_SERVER_NAME, FL_SESS_CACHE_CLIENT,
@@ -29,6 +32,11 @@ cdef enum:
     BATCH = 4                   # handshakes begun between two looks at established connections
     BURST = 8                   # handshakes that a rate lets through at once
     CACHED = 1024               # sessions a worker keeps for clients that know no tickets
+    MOST_REASONS = 256          # for failed handshakes; libssl's texts, of which there are few
+    COMPLAIN_MS = 60000
+
+# Why a handshake failed -> the same in a sentence, kept for ever: exchanges refer to it.
+cdef dict _reasons = {}
 
 
 # An ALPN extension that names this protocol and no other
@@ -275,9 +283,14 @@ cdef int _server_name(void* s, int* alert, void* server) noexcept:
 cdef class TlsClient:
     """The TLS of connections to one server, and its last session."""
 
-    def __init__(self, context not None, str name="", *, bint verify_name=True, bint is_address=False):
-        """`name` is sent as the server name and must be in the certificate; an address is only checked."""
+    def __init__(self, context not None, str name="", *, bint verify_name=True, bint is_address=False,
+                 str who="a server"):
+        """`name` is sent as the server name and must be in the certificate; an address is only checked.
+
+        who: what the log calls the server.
+        """
         self.context = context
+        self.who = who
         self.name = name
         self.verify_name = verify_name
         self.is_address = is_address
@@ -297,6 +310,27 @@ cdef class TlsClient:
         if self.session != NULL:
             libssl().SSL_SESSION_free(self.session)
         self.session = session
+
+    cdef void failed(self, Stream s, str why) noexcept:
+        cdef ErrorLog log = s.core.errors
+        cdef uint64_t now = s.core.reactor.now_ms
+        cdef bytes text
+        try:
+            text = _reasons.get(why)
+            if text is None:
+                text = f"TLS handshake with the server failed: {why}".encode()
+                if len(_reasons) < MOST_REASONS:
+                    _reasons[why] = text
+                else:
+                    text = b"TLS handshake with the server failed"
+            failure_because(text)
+            if log is None or (self.complaint == text and now - self.complained_ms < COMPLAIN_MS):
+                return
+            self.complaint, self.complained_ms = text, now
+            text = f"TLS handshake with {self.who} failed: {why}".encode()
+            log.log_text(LEVEL_WARNING, text, <uint32_t>len(text))
+        except Exception:
+            pass                        # out of memory: the connection has failed all the same
 
 
 cdef int _new_session(SSL* s, SSL_SESSION* session) noexcept:

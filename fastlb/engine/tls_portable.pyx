@@ -41,6 +41,15 @@ cdef class PortableTls(TlsLayer):
         cdef ssize_t got
         cdef int done
         cdef int rounds = 0
+        if self.aside is not None:
+            got = min(<ssize_t>n, PyBytes_GET_SIZE(self.aside))
+            memcpy(buf, PyBytes_AS_STRING(self.aside), <size_t>got)
+            try:
+                self.aside = self.aside[got:] or None
+            except Exception:
+                return IO_ERROR         # out of memory
+            s.stream_flags |= STREAM_READABLE
+            return got
         if self.state == TLS_BROKEN:
             return IO_ERROR
         if self.ended:
@@ -133,8 +142,10 @@ cdef class PortableTls(TlsLayer):
                 result = 1
             except WantRead:
                 result = 0
-            except Exception:
+            except Exception as error:
                 result = -1
+                if self.client is not None:
+                    self.client.failed(s, _fault(error))
             if self.outgoing.pending and self._send_out(s) == SENT_ERROR:
                 return -1
             if result == 1:
@@ -207,6 +218,7 @@ cdef class PortableTls(TlsLayer):
         # What the peer still sends can be read (half-close).
         self.said = True
         try:
+            self._set_aside(s)
             try:
                 self.session.shutdown()
             except Exception:
@@ -215,6 +227,25 @@ cdef class PortableTls(TlsLayer):
                 self._send_out(s)
         except Exception:
             pass
+
+    cdef int _set_aside(self, Stream s) except -1:
+        """Reads what is there: shutdown() looks for the peer's close_notify, and fails where plaintext is before it."""
+        cdef list pieces = []
+        try:
+            while self.incoming.pending or self.session.pending():
+                piece = self.session.read(JOIN_BELOW)
+                if not piece:
+                    self.ended = True
+                    break
+                pieces.append(piece)
+        except WantRead:
+            pass
+        except ZeroReturn:
+            self.ended = True
+        if pieces:
+            self.aside = (self.aside or b"") + b"".join(pieces)
+            s.stream_flags |= STREAM_READABLE
+        return 0
 
     cdef int establish(self, Stream s) noexcept:
         cdef int done
@@ -230,6 +261,8 @@ cdef class PortableTls(TlsLayer):
                 if done > 0:
                     break
                 got = s.receive_raw(s.core.cbuf, CIPHER_SIZE)
+                if got == IO_EOF:
+                    self.client.failed(s, "the server closed the connection")
                 if got <= 0:
                     return 0 if got == IO_AGAIN else -1
                 self.incoming.write(PyMemoryView_FromMemory(s.core.cbuf, got, PyBUF_READ))
@@ -264,6 +297,13 @@ cdef class PortableTls(TlsLayer):
             return self.session.session_reused
         except Exception:
             return False
+
+
+cdef str _fault(object error):
+    """What a server's handshake failed for, in the words that libssl has for it."""
+    told = (getattr(error, "reason", None) or "no reason given").lower().replace("_", " ")
+    found = getattr(error, "verify_message", "")
+    return f"{told}: {found}" if found else told
 
 
 cdef PortableTls portable_accept(TlsServer server):

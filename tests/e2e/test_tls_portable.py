@@ -14,9 +14,10 @@ from tests.certificates import Authority, pem
 from tests.helpers import FASTLB, ROOT, Program, free_port
 
 from .balancer import Balancer, Balancers, configuration
+from .secure import SecureWire, server_context
 from .test_tls_options import OK, get, handshake, names, shown
 from .toml import dump
-from .wire import PATIENCE
+from .wire import PATIENCE, Origin
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,17 @@ def test_what_it_cannot_do_is_refused(
         assert told in program.output
     finally:
         program.stop()
+
+
+def test_half_close_towards_a_server(balancer: Balancers, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's words lie in the memory of TLS already when the client's end is carried across."""
+    monkeypatch.setenv("FASTLB_TLS", "portable")
+    context = server_context(folder / "a.pem")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the server says the last word of the handshake
+    origin, tcp = Origin(), {"mode": "tcp"}
+    lb = balancer(origin, frontend=tcp, backend={**tcp, "tls": {"verify": False}})
+    client = lb.dial().send("bye").finish()
+    wire = SecureWire(origin.accept().sock, context, server=True, words=b"at once")
+    assert wire.rest() == b"bye"
+    wire.send(", and later").finish()
+    assert client.rest() == b"at once, and later"
