@@ -75,6 +75,13 @@ def router(context: Context) -> APIRouter:
         """Leaves a server out at run time; what is in flight on it ends as it began."""
         return Json(views.answer_view(done(await context.actions.remove_server(backend, server, one_line(reason)))))
 
+    @routes.post(
+        "/backends/{backend}/servers/{server}/shutdown_sessions", response_model=shapes.AnswerView, responses=REFUSALS
+    )
+    async def end_sessions(backend: Name, server: Name, reason: Annotated[str, Query(max_length=200)] = "") -> Json:
+        """Ends what is under way at a server now. Its state stays: to keep more away, set it to maint before."""
+        return Json(views.answer_view(done(await context.actions.end_sessions(backend, server, one_line(reason)))))
+
     @routes.post("/backends/{backend}/servers/{server}/forget", response_model=shapes.AnswerView, responses=REFUSALS)
     async def forget(backend: Name, server: Name) -> Json:
         """Undoes all run-time changes of a server: it is as the configuration has it."""

@@ -317,6 +317,16 @@ def remove(ask: Ask, name: tuple[str, str], reason: str) -> None:
 
 @server.command()
 @click.argument("name", metavar="SERVER", type=SERVER_NAME)
+@_REASON
+@place_options
+def shutdown(ask: Ask, name: tuple[str, str], reason: str) -> None:
+    """End what is under way at a server now; to keep more away, set it to maint before."""
+    query = f"?{urlencode({'reason': reason})}" if reason else ""
+    _answered(ask, ask.send("POST", f"{server_path(*name)}/shutdown_sessions{query}"))
+
+
+@server.command()
+@click.argument("name", metavar="SERVER", type=SERVER_NAME)
 @place_options
 def forget(ask: Ask, name: tuple[str, str]) -> None:
     """Undo all run-time changes of a server."""

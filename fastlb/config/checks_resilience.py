@@ -23,8 +23,8 @@ def circuit_breaker(path: Path, backend: BackendTable) -> Iterator[Finding]:
         yield Finding((*path, "scope"), "must name server, backend or both")
     if not (rules.errors or rules.slow or rules.concurrency):
         yield Finding(path, "nothing opens it: errors, slow and concurrency are all 0")
-    if backend.mode != "http":
-        yield Finding(path, 'is only for mode = "http"')
+    if backend.mode == "udp":
+        yield Finding(path, 'is only for mode = "http" and "tcp"')
 
 
 def overload(path: Path, name: str, backend: BackendTable, names: Iterable[str]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ Wrote = Callable[[Path, str], bool]
 _HTTP_KEYS = (
     "routes", "redirect_https", "rate_limits", "explain", "limits", "forwarded", "request_headers", "response_headers",
 )  # fmt: skip
-_BACKEND_KEYS = ("pool", "max_queue", "request_headers", "response_headers")
+_BACKEND_KEYS = ("affinity", "pool", "max_queue", "shutdown_sessions", "request_headers", "response_headers")
 
 
 def udp_frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Finding]:

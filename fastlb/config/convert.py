@@ -291,6 +291,7 @@ def _backend(config: Config, name: str, table: BackendTable) -> spec.Backend:
         )
         if table.circuit_breaker
         else None,
+        shutdown_sessions=table.shutdown_sessions,
         timeouts=spec.Timeouts(**_overridden(config.timeouts, table.timeouts)),
         pool=spec.Pool(
             size=table.pool.size,

@@ -15,8 +15,9 @@ Wrote = Callable[[Path, str], bool]  # whether the user's table at a path holds 
 _FRONTEND = (
     "redirect_https",
     "hsts",
-    "access",
+    "rate_limit_headers",
     "faults",
+    "abort_on_close",
     "explain",
     "forwarded",
     "limits",
@@ -24,10 +25,11 @@ _FRONTEND = (
     "response_headers",
 )
 _ROUTE = (
-    "host", "path", "methods", "headers", "query", "redirect", "respond", "rewrite", "request_headers",
-    "response_headers",
+    "host", "path", "methods", "headers", "query", "redirect", "respond", "faults", "rewrite",
+    "request_headers", "response_headers",
 )  # fmt: skip
-_BACKEND = ("affinity", "pool", "request_headers", "response_headers")
+_BACKEND = ("pool", "request_headers", "response_headers")
+_RETRY = ("try_timeout", "buffer", "hedge")
 _REASON = 'has no meaning with mode = "tcp", which knows no requests'
 
 
@@ -46,6 +48,10 @@ def layer4(config: Config, wrote: Wrote) -> Iterator[Finding]:
                 if wrote(("frontends", name, "routes", index), key):
                     yield Finding(("frontends", name, "routes", index, key), 'is only for mode = "tcp"')
     for name, backend in config.backends.items():
+        other = config.backends.get(backend.overload.backend) if backend.overload is not None else None
+        if other is not None and other.mode != backend.mode:
+            reason = f"this backend's mode is {backend.mode}, the other's is {other.mode}"
+            yield Finding(("backends", name, "overload", "backend"), reason)
         if backend.mode == "tcp":
             yield from _backend(("backends", name), backend, wrote)
         elif backend.tls is not None and backend.tls.alpn:
@@ -61,6 +67,8 @@ def _frontend(path: Path, frontend: FrontendTable, wrote: Wrote) -> Iterator[Fin
         place = (*path, "routes", index)
         owners.append((place, route.rate_limits))
         yield from _without(place, _ROUTE, wrote)
+        if route.split is not None and route.split.key and route.split.key != "ip":
+            yield Finding((*place, "split", "key"), 'only "ip" is known of a session', "ip")
         if route.sni or route.alpn:
             for number, listener in enumerate(frontend.listen):
                 if listener.tls is not None:
@@ -78,6 +86,14 @@ def _backend(path: Path, backend: BackendTable, wrote: Wrote) -> Iterator[Findin
     balance = backend.balance
     if balance.algorithm == "consistent_hash" and balance.key and balance.key != "ip":
         yield Finding((*path, "balance", "key"), 'only "ip" is known of a session', "ip")
+    affinity = backend.affinity
+    if affinity is not None and affinity.type != "table":
+        yield Finding((*path, "affinity", "type"), "needs a cookie, and a session has none", "table")
+    elif affinity is not None and affinity.key != "ip":
+        yield Finding((*path, "affinity", "key"), 'only "ip" is known of a session', "ip")
+    if backend.overload is not None and backend.overload.respond is not None:
+        yield Finding((*path, "overload", "respond"), _REASON)
+    yield from _without((*path, "retry"), _RETRY, wrote)
 
 
 def _without(path: Path, keys: tuple[str, ...], wrote: Wrote) -> Iterator[Finding]:

@@ -301,6 +301,9 @@ class BackendTable(Table):
     circuit_breaker: CircuitBreaker = option(
         None, "Who fails too much gets nothing for a while; true, or a table.", shown=False
     )
+    shutdown_sessions: bool = option(
+        False, "End what is under way at a server that goes down, is ejected or set to maintenance."
+    )
     tls: ServerTls = option(None, "Speak TLS to the servers; true, or a table.", shown=False)
     tcp: ServerTcpTable = option(ServerTcpTable, "Options of the sockets.")
     max_connections: Count = option(0, "Requests at a time of one server; the rest wait. 0 = unlimited.")

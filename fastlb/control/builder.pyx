@@ -59,6 +59,7 @@ from fastlb.control.rule_order import forwarded_of, header_rules, route_name, wi
 from fastlb.control.step_book import StepBook
 from fastlb.control.stick_tables import make_affinity
 from fastlb.engine.connections import client_list
+from fastlb.engine.shutdown import end_sessions
 
 cdef enum:
     RETIRE_MS = 5000            # idle connections of a frontend whose mode has changed
@@ -539,6 +540,16 @@ cdef class Engine:
     def connections(self, int most):
         """(client connections, how many there are): see fastlb.engine.connections.client_list."""
         return client_list(self.core, most, self.udp)
+
+    def end_sessions(self, str backend, str address, bint down=False):
+        """Ends what is under way at a server, because it is `down` or somebody asks for it; how much that was."""
+        self.reactor.update_clock()
+        for (name, where), (_, server) in self.servers.items():
+            if name == backend and str(where) == address:
+                pool_clear(server)
+        ended = end_sessions(self.core, backend, address, down=down)
+        self.reactor.settle()
+        return ended
 
     def errors(self):
         """The last malformed request of each frontend and response of each backend: see Captured.report; newest first.

@@ -85,6 +85,8 @@ class StateBook:
         self._clock = clock
         self._groups: dict[str, _Group] = {}
         self._members: dict[ServerId, _Member] = {}
+        # Told of each server that is in another state now: backend, server, state.
+        self.on_move: Callable[[str, Server, str], None] = lambda backend, server, state: None
 
     def apply(self, spec: Spec, assignment: Assignment) -> None:
         """Takes over the servers of `spec`; what was known of those that stay is kept. O(servers)."""
@@ -166,6 +168,7 @@ class StateBook:
             "server", f"{backend}/{member.server.name}", standing.reason, old=old, new=state,
             level=level or ("warning" if state in ("DOWN", "EJECTED") else "info"),
         )  # fmt: skip
+        self.on_move(backend, member.server, state)
 
     def _look_at_group(self, name: str, reason: str) -> None:
         group = self._groups[name]

@@ -14,6 +14,8 @@ cdef void start_exchange(Exchange e, ClientSide client, const char* buf, uint32_
 cdef bint within_limits(Exchange e, RateLimits limits, RequestHead* h) noexcept
 # Holds the bytes of an exchange, which has a backend, to the limits of its route and backend, of which one has any.
 cdef void limit_bandwidth(Exchange e, RequestHead* h) noexcept
+# Asks the steps that were not asked yet; false when one of them took over.
+cdef bint take_steps(Exchange e) noexcept
 # Has the exchange wait for `step`, at most `ms`; the client's leaving ends it. The step resumes or answers.
 cdef void park(Exchange e, Step step, uint32_t ms) noexcept
 # The exchange that waited goes on to the next step, and then to its backend.

@@ -145,7 +145,6 @@ cdef bint within_limits(Exchange e, RateLimits limits, RequestHead* h) noexcept:
 
 
 cdef bint take_steps(Exchange e) noexcept:
-    """Asks the steps that were not asked yet; false when one of them took over."""
     cdef list steps = e.action.steps
     cdef Step step
     while e.step < len(steps):

@@ -16,6 +16,8 @@ cdef class Guard:
         object owner                # of the memory
     # Lets a request in, or says why not. `entry`: what `leave` must bring back, never 0 when it was let in.
     cdef const char* enter(self, uint64_t now_ms, int priority, uint32_t* entry) noexcept
+    # What stands for long, a session of layer 4, is judged by its beginning, and only counted from then on.
+    cdef void settle(self, uint32_t* entry, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept
     # `told`: its end says something about the backend, and that is `failed`.
     cdef void leave(self, uint32_t entry, bint told, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept
     cdef uint32_t _allowed(self, int priority) noexcept

@@ -8,6 +8,9 @@ from fastlb._core.atomics cimport fl_add32, fl_add64, fl_load32, fl_store32, fl_
 from fastlb.balance.circuit_breaker cimport PERMIT_FREE, PERMIT_NONE
 from fastlb.engine.wait_queue cimport PRIORITY_HIGH, PRIORITY_LOW
 
+cdef enum:
+    SETTLED = 2                 # an entry whose permit was brought back; above PERMIT_FREE, below PERMIT_TRIAL
+
 
 cdef class Guard:
     """One backend's. Made by fastlb.control.builder where the configuration has something to guard."""
@@ -34,11 +37,16 @@ cdef class Guard:
     cdef void leave(self, uint32_t entry, bint told, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept:
         if self.counts:
             self._uncount()
-        if self.breaker is not None:
+        if self.breaker is not None and entry != SETTLED:
             if told:
                 self.breaker.ended(entry, failed, latency_us, now_ms)
             else:
                 self.breaker.returned(entry)
+
+    cdef void settle(self, uint32_t* entry, bint failed, uint32_t latency_us, uint64_t now_ms) noexcept:
+        if self.breaker is not None:
+            self.breaker.ended(entry[0], failed, latency_us, now_ms)
+        entry[0] = SETTLED
 
     cdef uint32_t _allowed(self, int priority) noexcept:
         """Requests at once for this class; 0 = unlimited. The lowest is shed at three quarters; the highest may have an

@@ -25,7 +25,8 @@ cdef void assign_sticky(Exchange e, RequestHead* h) noexcept:
     cdef Affinity affinity = b.affinity
     cdef Reactor r = e.core.reactor
     cdef int got
-    cdef int slot = affinity.find(&e.sticky, &e.term[2], h, e.saved.data, e.client.peer(), r.now_ms, wall_seconds(r))
+    cdef const char* base = e.saved.data if e.saved != NULL else NULL
+    cdef int slot = affinity.find(&e.sticky, &e.term[2], h, base, e.client.peer(), r.now_ms, wall_seconds(r))
     if slot >= 0:
         got = b.selector.take_slot(slot, r.now_ms)
         if got >= 0:
@@ -43,6 +44,17 @@ cdef void assign_sticky(Exchange e, RequestHead* h) noexcept:
     if e.sticky.key and slot < 0 and e.holding and affinity.kind != AFFINITY_LEARN:
         # At once, and not with the answer: further requests of the client may be on their way to other workers.
         keep(e, affinity, e.slot, False)
+
+
+cdef void stick_session(Exchange e) noexcept:
+    if e.sticky.key and e.sticky.wanted != e.slot:
+        # Another server took over, or it was the queue's choice: the client stays there.
+        keep(e, e.backend.affinity, e.slot, True)
+
+
+cdef void touch_session(Exchange e) noexcept:
+    if e.sticky.key:
+        keep(e, e.backend.affinity, e.slot, False)
 
 
 cdef void keep(Exchange e, Affinity affinity, int slot, bint move) noexcept:

@@ -38,6 +38,11 @@ cdef class TcpUpstream(ServerSide):
         Exchange exchange
         Stream tunnel           # the client's side
         uint8_t state           # TcpState
+        bint left_first         # it ended its sending side, and the client had not
+    # Whether the session told the client nothing, by the server's fault.
+    cdef bint useless(self, Exchange e) noexcept
+    # Tells passive checks and circuit breakers how the session has begun.
+    cdef void settle(self, Exchange e) noexcept
     cdef void handshake(self) noexcept
     cdef void established(self) noexcept
     cdef void drop(self, int failure) noexcept

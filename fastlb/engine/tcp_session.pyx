@@ -8,9 +8,10 @@ client sends before there is a server stays in the kernel, so a further attempt 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from fastlb._core.atomics cimport fl_load32, fl_store32
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
 from fastlb._core.net cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr
-from fastlb.engine.admission cimport limit_bandwidth, within_limits
+from fastlb.balance.selector cimport USE_FAILED, USE_OK
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
 from fastlb.engine.client_hello cimport HELLO_INPUT, HELLO_MORE, HELLO_NONE, hello_parse
@@ -20,14 +21,20 @@ from fastlb.engine.paired_exchange cimport exchange_new
 from fastlb.engine.failure cimport FAIL_CONNECT, FAIL_CONNECT_TIMEOUT
 from fastlb.engine.networks cimport format_address
 from fastlb.engine.reactor cimport clear_deadline, set_deadline
-from fastlb.engine.request_key cimport KEY_NONE, find_key
 from fastlb.engine.server cimport Server, ServerConnection, connection_over
-from fastlb.engine.stats cimport COUNT_CURRENT, COUNT_PEAK, count_up
+from fastlb.engine.stats cimport COUNT_CURRENT
+from fastlb.engine.sticking cimport stick_session, touch_session
+from fastlb.engine.tcp_admission cimport admit_session
 from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
-from fastlb.engine.upstream cimport Action
+from fastlb.engine.upstream cimport Backend
+
+
+cdef enum:
+    SETTLED_MS = 1000           # a session that stands for so long has begun well
+    USELESS = 502               # never told: nobody speaks HTTP here
 
 
 @cython.final
@@ -57,8 +64,10 @@ cdef class TcpClient(ClientConnection):
                 self.touch_tunnel(self.exchange)
             if self.stream_flags & STREAM_READABLE:
                 self.relay_tunnel()
-        elif events & (EPOLLHUP | EPOLLERR):
-            # Reset, or ended both ways. An end of its sending side alone is carried across once there is a server.
+        elif events & (EPOLLHUP | EPOLLERR) or (
+                events & EPOLLRDHUP and self.exchange is not None and self.exchange.parked is not None):
+            # Reset, or ended both ways. An end of its sending side alone is carried across once there is a server;
+            # who is held back to be refused will never have one.
             self.gone()
         else:
             if events & EPOLLOUT and self.out != NULL and self.flush() == SENT_ERROR:
@@ -156,35 +165,13 @@ cdef class TcpClient(ClientConnection):
         return True
 
     cdef void begin(self, const Hello* h) noexcept:
-        """Routes, and has a server picked."""
-        cdef Core core = self.core
+        """The session begins."""
         cdef Exchange e
-        cdef Action action
-        cdef const char* key
-        cdef size_t key_len
-        cdef int route
         clear_deadline(self)
         e = self.make_exchange()
-        route = self.front.sessions.match(core.obuf, h, self.peer())
-        action = <Action>self.front.by_route[route if route >= 0 else self.front.default_action]
-        e.action = action
         if h != NULL:
             self.remember(e, h)
-        if action.limits is not None and not within_limits(e, action.limits, core.request):
-            return
-        if action.backend is None:
-            e.fail(404, b"PR", b"no route matches")
-            return
-        e.backend = action.backend
-        count_up(e.backend.counters, COUNT_CURRENT, COUNT_PEAK)
-        if e.backend.bandwidth is not None or action.bandwidth is not None:
-            limit_bandwidth(e, core.request)
-        if e.backend.key_kind != KEY_NONE:
-            key = find_key(e.backend.key_kind, NULL, 0, core.request, NULL, self.peer(), &key_len)
-            if key != NULL:
-                e.key = e.backend.selector.algorithm.key_of(key, key_len)
-                e.has_key = True
-        e.assign()
+        admit_session(e, h)
 
     cdef void remember(self, Exchange e, const Hello* h) noexcept:
         """For the log, and the servers that are told."""
@@ -273,18 +260,18 @@ cdef class TcpUpstream(ServerSide):
         cdef int sent
         if events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR):
             self.stream_flags |= STREAM_EOF
+            if self.tunnel is not None and not self.tunnel.stream_flags & STREAM_EOF:
+                self.left_first = True
         if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
             self.stream_flags |= STREAM_READABLE
         if self.state == TCP_CONNECTING:
-            if events & (EPOLLERR | EPOLLHUP):
+            if self.layer is not None:
+                self.handshake()        # before all else: the server may have said why it left
+            elif events & EPOLLOUT and not events & (EPOLLERR | EPOLLHUP):
+                self.established()
+            if self.state == TCP_CONNECTING and events & (EPOLLERR | EPOLLHUP):
                 self.drop(FAIL_CONNECT)
                 return
-            if self.layer is None:
-                if not events & EPOLLOUT:
-                    return
-                self.established()
-            else:
-                self.handshake()
             if self.state != TCP_TUNNEL or self.stream_flags & STREAM_CLOSED:
                 return
         if e is None:
@@ -308,6 +295,8 @@ cdef class TcpUpstream(ServerSide):
     cdef void on_timer(self) noexcept:
         if self.state == TCP_CONNECTING:
             self.drop(FAIL_CONNECT_TIMEOUT)
+        elif self.state == TCP_TUNNEL:
+            self.settle(self.exchange)
 
     # --- what the exchange says
 
@@ -332,19 +321,47 @@ cdef class TcpUpstream(ServerSide):
 
     cdef void established(self) noexcept:
         cdef Exchange e = self.exchange
+        cdef Backend b = e.backend
         self.state = TCP_TUNNEL
         self.tunnel = e.client
+        self.left_first = (self.stream_flags & STREAM_EOF) > (e.client.stream_flags & STREAM_EOF)
         clear_deadline(self)
         e.connected()
         # The time to the connection is what is known of how fast the server is.
         e.response_us = e.connected_us
         e.response_started = True
         e.reason = NULL
+        e.status = 0                    # what an attempt before failed with says nothing about this server
         memcpy(e.term, b"--", 2)
+        if b.affinity is not None:
+            stick_session(e)
+        if b.guard is not None or fl_load32(&b.selector.servers.slots[e.slot].line.failures_in_a_row):
+            set_deadline(self.core.reactor, self, self.core.reactor.now_ms + SETTLED_MS)
         e.client.become_tunnel(e)
         # What came together with the end of the handshake lies in the layer: no event will tell of it.
         if self.layer is not None and self.stream_flags & STREAM_READABLE and self.state == TCP_TUNNEL:
             self.core.reactor.defer(self)
+
+    cdef bint useless(self, Exchange e) noexcept:
+        """The server has broken the session off, or ended it unasked, before it said anything."""
+        return e.bytes_out == 0 and (e.term[0] == c'S' or (self.left_first and e.bytes_in == 0))
+
+    cdef void settle(self, Exchange e) noexcept:
+        """The session stands for a while: that is how its server did. Its end may be hours away, and until then neither
+        a circuit breaker's trial nor failures in a row may wait for it."""
+        cdef Backend b = e.backend
+        cdef uint32_t* failures = &b.selector.servers.slots[e.slot].line.failures_in_a_row
+        cdef uint32_t latency = <uint32_t>(e.response_us - e.attempt_us)
+        if self.useless(e):
+            e.status = USELESS
+        elif fl_load32(failures):
+            fl_store32(failures, 0)
+        if b.guard is None:
+            return
+        e.judge(USE_FAILED if e.status else USE_OK, latency)
+        e.judged = True
+        if e.entry:
+            b.guard.settle(&e.entry, e.status != 0, latency, self.core.reactor.now_ms)
 
     cdef void drop(self, int failure) noexcept:
         """This attempt failed: close, then tell the exchange."""
@@ -355,6 +372,12 @@ cdef class TcpUpstream(ServerSide):
             e.attempt_failed(failure)
 
     cdef void cancel(self) noexcept:
+        cdef Exchange e = self.exchange
+        if self.state == TCP_TUNNEL and e is not None:
+            if self.useless(e):
+                e.status = USELESS      # the exchange counts it as a failure of the server
+            if e.backend.affinity is not None:
+                touch_session(e)
         self.exchange = None
         # A reset would destroy what the kernel has not delivered yet.
         self.shut(not tunnel_complete(self, self.tunnel))

@@ -105,6 +105,9 @@ class Actions(Protocol):
     async def remove_server(self, backend: str, server: str, reason: str = "") -> Answer:
         """A server less; what is in flight on it ends as it began."""
 
+    async def end_sessions(self, backend: str, server: str, reason: str = "") -> Answer:
+        """Ends what is under way at the server now; whether it gets more is not changed by it."""
+
     async def forget(self, backend: str, server: str) -> Answer:
         """The server as the configuration has it: undoes all of the above."""
 

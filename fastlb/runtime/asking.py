@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from fastlb.runtime.messages import EndSessions
+
 PATIENCE = 2.0  # seconds that an engine gets to answer
 QUEUED = 4 << 20  # bytes of lines that wait for one who watches and does not keep up
 
@@ -22,11 +24,11 @@ class Member(Protocol):
     @property
     def slot(self) -> int: ...
 
-    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+    def ask(self, what: str | EndSessions, told: Callable[[Any], None]) -> None:
         """Calls `told` once: with the answer to a question of `EngineHost.answer`, or None when nobody is there."""
 
 
-async def ask_all(members: Sequence[Member], what: str, told: Callable[[int, Any], None]) -> None:
+async def ask_all(members: Sequence[Member], what: str | EndSessions, told: Callable[[int, Any], None]) -> None:
     """Asks all at once; returns when all have told, or after PATIENCE. `told(slot, answer)` is called for each."""
     left = len(members)
     done = asyncio.get_running_loop().create_future()

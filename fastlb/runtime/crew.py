@@ -113,7 +113,7 @@ class ProcessCrew:
         """One a worker slot."""
         return [WorkerInfo(w.slot, w.pid, w.state.value, w.starts, w.started_at) for w in self.workers]
 
-    async def ask(self, what: str) -> dict[int, Any]:
+    async def ask(self, what: str | messages.EndSessions) -> dict[int, Any]:
         """The answers of all workers by slot, see `EngineHost.answer`; None where there was none."""
         answers: dict[int, Any] = {}
         await ask_all(self.workers, what, answers.__setitem__)

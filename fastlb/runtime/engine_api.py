@@ -59,6 +59,9 @@ class Engine(Protocol):
     def connections(self, most: int) -> tuple[list[dict[str, Any]], int]:
         """Client connections, those with a request first, and how many there are."""
 
+    def end_sessions(self, backend: str, address: str, down: bool = False) -> int:
+        """Ends what is under way at a server, because it is `down` or somebody asks for it; how much that was."""
+
     def errors(self) -> list[dict[str, Any]]:
         """The last malformed request of each frontend and response of each backend, newest first."""
 

@@ -12,7 +12,7 @@ from fastlb.control.region import DRAINING, READY, Region
 from fastlb.control.slots import Assignment
 from fastlb.control.sockets import Given
 from fastlb.runtime.engine_api import EngineFactory
-from fastlb.runtime.messages import Secrets
+from fastlb.runtime.messages import EndSessions, Secrets
 from fastlb.spec import Challenges, Spec
 
 log = logging.getLogger("fastlb.runtime")
@@ -147,8 +147,8 @@ class EngineHost:
         self._pass_lines()
         self._pass_spans()
 
-    def answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
-        """What somebody wants to know of the engine.
+    def answer(self, what: str | EndSessions, on_lines: Callable[[bytes, int], None]) -> Any:
+        """What somebody wants to know of the engine, or to end.
 
         connections: of clients, at most CONNECTIONS, and how many there are. errors: the last malformed messages.
         traffic: counts of authentication and mirrors.
@@ -161,8 +161,10 @@ class EngineHost:
             log.exception("no answer to the question %r", what)
             return None
 
-    def _answer(self, what: str, on_lines: Callable[[bytes, int], None]) -> Any:
+    def _answer(self, what: str | EndSessions, on_lines: Callable[[bytes, int], None]) -> Any:
         match what:
+            case EndSessions(backend, address, down):
+                return self.engine.end_sessions(backend, address, down)
             case "connections":
                 return self.engine.connections(CONNECTIONS)
             case "errors":

@@ -26,7 +26,7 @@ class _Inside:
     def __init__(self, crew: InlineCrew) -> None:
         self._crew = crew
 
-    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+    def ask(self, what: str | messages.EndSessions, told: Callable[[Any], None]) -> None:
         told(self._crew.answer(what))
 
 
@@ -60,13 +60,13 @@ class InlineCrew:
         state = "gone" if self._host is None else self._host.state
         return [WorkerInfo(0, os.getpid(), state, 1, self._started_at)]
 
-    def answer(self, what: str) -> Any:
+    def answer(self, what: str | messages.EndSessions) -> Any:
         """Of the engine, see `EngineHost.answer`; None when there is none."""
         if self._host is None or self._host.state == "gone":
             return None
         return self._host.answer(what, lambda lines, lost: self.tail.feed(0, lines, lost))
 
-    async def ask(self, what: str) -> dict[int, Any]:
+    async def ask(self, what: str | messages.EndSessions) -> dict[int, Any]:
         """The same, as of several workers."""
         return {0: self.answer(what)}
 

@@ -82,11 +82,20 @@ class ReopenLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class EndSessions:
+    """What to end, as the `what` of Ask: all that is under way at a server. Told how much that was."""
+
+    backend: str
+    address: str  # as the configuration writes it
+    down: bool  # that is why; else somebody asked for it
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Supervisor: a question about the engine, see `EngineHost.answer`. Answered by Told."""
 
     number: int
-    what: str
+    what: str | EndSessions
 
 
 @dataclass(frozen=True, slots=True)

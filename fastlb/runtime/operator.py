@@ -302,6 +302,17 @@ class Operator:
                 changes = self._changes.without_server(backend, member, reason)
             return await self._replace(changes, f"server {backend}/{member.name} is removed{_by(reason)}")
 
+    async def end_sessions(self, backend: str, server: str, reason: str = "") -> Answer:
+        async with self._lock:
+            found = self._find(backend, server)
+            if isinstance(found, Answer):
+                return found
+            if wrong := _wrong_values(None, None, reason):
+                return self._answer(Verdict.WRONG, str(wrong[0]), tuple(wrong))
+            count = await self._service.sessions.end(backend, found[1])
+            text = f"server {backend}/{found[1].name}: {count} session{'' if count == 1 else 's'} ended{_by(reason)}"
+            return self._answer(Verdict.DONE, text)
+
     async def forget(self, backend: str, server: str) -> Answer:
         async with self._lock:
             change = next(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastlb.control import counters
 from fastlb.control.events import Events
@@ -32,10 +32,11 @@ from fastlb.health.ramp import Ramps
 from fastlb.runtime import limits
 from fastlb.runtime.drain import drain_time
 from fastlb.runtime.info import RuntimeInfo
-from fastlb.runtime.messages import Secrets
+from fastlb.runtime.messages import EndSessions, Secrets
 from fastlb.runtime.names import Names
 from fastlb.runtime.overload_watch import OverloadWatch
 from fastlb.runtime.rate_sync import RateSync
+from fastlb.runtime.sessions import SessionEnder
 from fastlb.runtime.spans import Spans
 from fastlb.runtime.tls_keeper import TlsKeeper, with_certificates
 from fastlb.runtime.webhook import Receiver, Webhook
@@ -66,6 +67,9 @@ class Crew(Protocol):
     async def secrets(self, message: Secrets) -> None:
         """Returns when every engine has these certificates and ticket keys."""
 
+    async def ask(self, what: str | EndSessions) -> dict[int, Any]:
+        """The answers of all engines, see `EngineHost.answer`; None where there was none."""
+
     def shrink(self, count: int, within: float) -> None:
         """Has the engines beyond the first `count` finish what is in flight, and leave."""
 
@@ -93,6 +97,7 @@ class Service:
         self.webhook = Webhook(self.events)
         self.spans = Spans(self.events)
         self.book = StateBook(self.region, self.events)
+        self.sessions = SessionEnder(self)
         self.ramps = ramps = Ramps(self.region)
         self.outliers = Detector(self.region, ramps, on_turn=self.book.note)
         self.monitor = Monitor(self.region, ramps=ramps, on_check=self.outliers.checked, on_turn=self.book.note)
@@ -170,6 +175,7 @@ class Service:
     def watch(self, crew: Crew) -> None:
         """Starts the health checks, active and passive, and the search for names that were not found."""
         self.webhook.point(_receiver(self.spec))
+        self.sessions.start(crew)
         self.monitor.apply(self.spec, self.assignment)
         self.outliers.start()
         self.outliers.apply(self.spec, self.assignment)
@@ -408,6 +414,7 @@ class Service:
             await asyncio.gather(self._names, return_exceptions=True)
             self._names = None
         await self.tls.stop()
+        await self.sessions.stop()
         self.outliers.close()
         self.breakers.close()
         self.adaptive.close()

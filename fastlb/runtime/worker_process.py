@@ -121,7 +121,7 @@ class WorkerProcess:
         if self._channel is not None:
             self._channel.send(message)
 
-    def ask(self, what: str, told: Callable[[Any], None]) -> None:
+    def ask(self, what: str | messages.EndSessions, told: Callable[[Any], None]) -> None:
         """Asks the worker's engine (EngineHost.answer); `told` gets the answer, None when there is no worker."""
         if self._channel is None or self.state not in (State.READY, State.DRAINING):
             told(None)

@@ -141,6 +141,7 @@ class Backend:
     proxy_tlvs: tuple[str, ...] = ()  # of PROXY v2: unique_id | authority | alpn | ssl | crc32c
     outlier: Outlier | None = field(default_factory=Outlier)
     circuit_breaker: CircuitBreaker | None = None
+    shutdown_sessions: bool = False  # of a server that goes down: what is under way there ends at once
     timeouts: Timeouts = field(default_factory=Timeouts)
     pool: Pool = field(default_factory=Pool)
     request_headers: HeaderRules = field(default_factory=HeaderRules)

@@ -66,6 +66,12 @@ ADDED_OPTIONS = {
         ("POST", "/v1/backends/app/servers", NEW, ("add_server", ADDED, ADDED_OPTIONS)),
         ("DELETE", "/v1/backends/app/servers/s1?reason=old", None, ("remove_server", ("app", "s1", "old"), {})),
         ("POST", "/v1/backends/app/servers/s1/forget", None, ("forget", ("app", "s1"), {})),
+        (
+            "POST",
+            "/v1/backends/app/servers/s1/shutdown_sessions?reason=old",
+            None,
+            ("end_sessions", ("app", "s1", "old"), {}),
+        ),
     ],
 )
 def test_what_is_handed_on(method: str, target: str, data: Any, call: Any) -> None:

@@ -250,6 +250,7 @@ address = "[::2]", down_interval = "6s", jitter = "20%", initial = "down", send_
         overload.respond.status = 503
         retries = 1
         slow_start = "5s"
+        shutdown_sessions = true
         send_proxy = "v2"
         proxy_tlvs = ["unique_id", "crc32c"]
         retry = { on = ["timeout", 500, "502-504"], budget = "30%", budget_min = 4, try_timeout = "5s", \
@@ -354,6 +355,7 @@ min_requests = 3, window = "4s", open = "6s", trials = 7, trial_time = "8s", con
         overload=spec.Overload(respond=spec.Respond(503)),
         retries=1,
         slow_start=5.0,
+        shutdown_sessions=True,
         proxy_tlvs=("unique_id", "crc32c"),
         retry=spec.Retry(("timeout",), ((500, 500), (502, 504)), 0.3, 4, 5.0, 6.0, 7.0, 8192, 0.0, 0.95),
         affinity=spec.Affinity(
@@ -557,39 +559,3 @@ def test_an_admin_listener_for_others_needs_a_token(listen: str) -> None:
 def test_the_token_is_in_no_repr() -> None:
     found = read(f'[admin]\nlisten = ":1"\ntoken = "{"secret" * 4}"')
     assert "secret" not in repr(found)
-
-
-def test_what_mode_tcp_refuses() -> None:
-    """Keys of requests, keys and conditions of which a session knows nothing; and sni, protocols, HTTP/2 over HTTP."""
-    report = check_text(
-        """
-        [frontends.a]
-        listen = "127.0.0.1:81"
-        mode = "tcp"
-        backend = "t"
-        redirect_https = true
-        rate_limits = { rate = "1/s", key = "path" }
-        [[frontends.a.routes]]
-        path = "/x"
-        backend = "t"
-        [frontends.b]
-        listen = "127.0.0.1:82"
-        backend = "h"
-        [[frontends.b.routes]]
-        sni = "a.example"
-        backend = "h"
-        [backends.t]
-        mode = "tcp"
-        servers = "127.0.0.1:1"
-        tls = { alpn = "h2" }
-        balance = { algorithm = "consistent_hash", key = "path" }
-        pool = { size = 1 }
-        [backends.h]
-        servers = "127.0.0.1:2"
-        tls = { alpn = ["h2"] }
-        """
-    )
-    assert {problem.key for problem in report.errors} == {
-        "frontends.a.redirect_https", "frontends.a.rate_limits.key", "frontends.a.routes[0].path",
-        "frontends.b.routes[0].sni", "backends.h.tls.alpn", "backends.t.balance.key", "backends.t.pool",
-    }  # fmt: skip

@@ -263,7 +263,11 @@ def dial(address: tuple[str, int], *, receive_buffer: int = 0, source: str = "")
         sock.bind((source, 0))
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect(address)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
     return Wire(sock)
 
 
