@@ -188,6 +188,7 @@ class Fetched:
                     raise ValueError("holds no key that could have signed a token")
             except (OSError, ValueError, http.client.HTTPException) as error:
                 self.failures += 1
+                self._tried = self._clock()  # who waited meanwhile does not begin at once what takes so long
                 log.warning("keys from %s: %s; %d old ones are used", self._url, error, len(self._keys))
                 return
             self._keys = tuple(keys)
@@ -202,10 +203,17 @@ class Fetched:
             *([urllib.request.HTTPSHandler(context=context)] if context else []),
             _SameScheme,
         )
+        raw = b""
+        end = time.monotonic() + self._timeout  # that of the opener is for each piece, and a piece may be a byte
         with opener.open(request, timeout=self._timeout) as answer:
-            raw: bytes = answer.read(LARGEST + 1)
-        if len(raw) > LARGEST:
-            raise ValueError("is larger than 1 MB")
+            while piece := answer.read1(LARGEST):
+                raw += piece
+                if len(raw) > LARGEST:
+                    raise ValueError("is larger than 1 MB")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not whole after {self._timeout:g} s")
+        if answer.length:
+            raise http.client.IncompleteRead(raw, answer.length)
         return raw
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 import time
 from typing import Any
 
@@ -12,6 +15,7 @@ from fastlb.auth import keys
 from fastlb.auth.tokens import Tokens
 from fastlb.engine.failures import Failures
 from fastlb.spec import Jwt
+from tests.helpers import SLOWNESS
 from tests.tokens import SECRET, Signer, token
 
 RULES = Jwt(secret=SECRET)
@@ -164,3 +168,59 @@ def test_keys_are_fetched_when_they_are_old_and_kept_while_that_fails(monkeypatc
 def test_no_keys_are_nobodys_fault() -> None:
     verdict = verifier(found=fetched([b"garbage"], Clock())).verify(token().encode())
     assert (verdict.status, verdict.retry_after, verdict.challenge) == (503, 5, b"")
+
+
+def test_a_set_that_comes_byte_by_byte_is_given_up() -> None:
+    """Each byte is in time: it would hold up all who wait for keys, for days."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            one, _ = listener.accept()
+            with one, contextlib.suppress(OSError):
+                one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not over.wait(0.02):
+                    one.sendall(b" ")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        found = keys.Fetched(url, refresh=60, pause=60, stale=60, timeout=0.3)
+        with pytest.raises(keys.NoKeys):
+            found.find("a", "ES256")
+        with pytest.raises(keys.NoKeys):  # and is not asked for again at once
+            found.find("a", "ES256")
+        over.set()
+        thread.join()
+    assert (found.fetches, found.failures) == (1, 1)
+
+
+@pytest.mark.parametrize(("body", "good"), [("whole", True), ("cut", False), ("chunked", True), ("large", False)])
+def test_a_set_is_taken_whole_or_not_at_all(body: str, good: bool) -> None:
+    text = json.dumps({"keys": [Signer("ES256", "a").jwk()]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+    answer = {
+        "whole": head + b"Content-Length: %d\r\n\r\n" % len(text) + text,
+        "cut": head + b"Content-Length: %d\r\n\r\n" % (len(text) + 1) + text,
+        "chunked": head + b"Transfer-Encoding: chunked\r\n\r\n3\r\n" + text[:3] + b"\r\n"
+        + b"%x\r\n" % (len(text) - 3) + text[3:] + b"\r\n0\r\n\r\n",
+        "large": head + b"\r\n" + text[:-1] + b" " * keys.LARGEST + b"}",
+    }[body]  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def give() -> None:
+            one, _ = listener.accept()
+            with one, contextlib.suppress(OSError):
+                one.recv(65536)
+                one.sendall(answer)
+
+        thread = threading.Thread(target=give, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        found = keys.Fetched(url, refresh=60, pause=60, stale=60, timeout=20 * SLOWNESS)
+        if good:
+            assert [key.kid for key in found.find("a", "ES256")] == ["a"]
+        else:
+            with pytest.raises(keys.NoKeys):
+                found.find("a", "ES256")
+        thread.join()

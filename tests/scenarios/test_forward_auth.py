@@ -66,6 +66,7 @@ def portal(shared_balancer: Balancers, echo: Answering, service: Service, server
             "forwarded": {"trust": "127.0.0.9"},
             "routes": [
                 {"path": "/late", "backend": "app", "auth": "late"},
+                {"path": "/patient", "backend": "app", "auth": "patient"},
                 {"path": "/gone", "backend": "app", "auth": "gone"},
                 {"path": "/lax", "backend": "app", "auth": "lax"},
                 {"path": "/few", "backend": "app", "auth": "few"},
@@ -74,6 +75,7 @@ def portal(shared_balancer: Balancers, echo: Answering, service: Service, server
         auth={
             "sso": {"forward": rules},
             "late": {"forward": {"backend": "silent", "timeout": "300ms"}},
+            "patient": {"forward": {"backend": "silent", "timeout": "60s"}},
             "gone": {"forward": {"backend": "nobody"}},
             "lax": {"forward": {"backend": "nobody", "on_error": "allow", "headers": "Remote-User"}},
             "few": {"forward": {"backend": "login", "send": ["Cookie"]}},
@@ -174,11 +176,11 @@ def test_who_does_not_answer_in_time(portal: Balancer, server: Origin) -> None:
 
 
 def test_a_client_that_leaves_is_forgotten(portal: Balancer, server: Origin) -> None:
-    client = portal.dial().get("/late?left")
+    client = portal.dial().get("/patient?left")
     held = server.request()[0]
     client.close()
     assert held.ended() in ("fin", "reset")
-    portal.program.wait_line('"target":"/late\\?left".*"termination":"CR')
+    portal.program.wait_line('"target":"/patient\\?left".*"termination":"CR')
 
 
 def test_headers_that_are_sent_can_be_chosen(portal: Balancer, service: Service) -> None:
