@@ -292,7 +292,9 @@ cdef class Exchange(Waiter):
         if failure == FAIL_CONNECT or failure == FAIL_CONNECT_TIMEOUT:
             b.counters[COUNT_CONNECT_ERRORS] += 1
             self.server.counters[COUNT_CONNECT_ERRORS] += 1
-        self.give_back(USE_OK if failure == FAIL_STATUS else USE_FAILED if v.blame else USE_CANCELLED)
+        # A status that is tried again is a failure of its server where it says so itself, and not the request's (429).
+        self.give_back(USE_FAILED if v.blame or (failure == FAIL_STATUS and self.status >= 500)
+                       else USE_OK if failure == FAIL_STATUS else USE_CANCELLED)
         if other is not None:
             # The copy that is left goes on alone.
             if self.ntried < MAX_TRIED:

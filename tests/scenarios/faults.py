@@ -4,6 +4,7 @@
     (the tests of test_faults.py run a short form)
 
 One server of three stands behind a proxy that does harm to it. As long as the others are well no client sees an error.
+How long requests take once that server is ejected is measured by tail.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.e2e.wire import BrokenOff, Message, dial
 
 BODY = b"well"
 GARBAGE = [b"\x00\xff" * 40, b"HTTP/9.9 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b"\r\n" * 50]
-BACKEND = {
+BACKEND: dict[str, object] = {
     "retry": {
         "on": ["connect", "closed", "timeout", "malformed", "500-599"],
         "try_timeout": "500ms",
@@ -94,7 +95,9 @@ class Patient:
 
 
 @contextmanager
-def site(balancers: Balancers, **more: object) -> Iterator[tuple[Balancer, FaultyProxy, Patient]]:
+def site(
+    balancers: Balancers, rules: dict[str, object] = BACKEND, **more: object
+) -> Iterator[tuple[Balancer, FaultyProxy, Patient]]:
     """Three servers, the first behind the proxy, and a balancer of two workers."""
     with ExitStack() as stack:
         patient = Patient()
@@ -102,7 +105,7 @@ def site(balancers: Balancers, **more: object) -> Iterator[tuple[Balancer, Fault
         others = [stack.enter_context(Answering(lambda request: BODY)) for _ in range(2)]
         proxy = stack.enter_context(FaultyProxy(("127.0.0.1", patient.server.port)))
         servers = [proxy.name, *(other.address for other in others)]
-        lb = balancers(*servers, backend=BACKEND, global_={"workers": 2}, log={"access": "off"}, **more)
+        lb = balancers(*servers, backend=rules, global_={"workers": 2}, log={"access": "off"}, **more)
         yield lb, proxy, patient
 
 

@@ -8,6 +8,7 @@ import time
 from tests.e2e.balancer import Balancers
 from tests.e2e.servers import Answering
 from tests.e2e.wire import Message, Origin
+from tests.helpers import wait_until
 
 FIRST = {"balance": "first", "outlier": False}
 
@@ -147,3 +148,35 @@ def test_idle_connections_are_closed_before_the_server_would(balancer: Balancers
     server.answer("fine", "Keep-Alive: timeout=1, max=100", "Connection: keep-alive")
     assert client.response().text == "fine"
     assert server.ended()
+
+
+def test_a_status_that_is_tried_again_counts_against_its_server(balancer: Balancers) -> None:
+    """500 is no failure by itself; where `retry.on` names it, a server that gives nothing else is left out."""
+    with (
+        Answering(lambda request: b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n") as broken,
+        Answering(lambda request: b"fine") as other,
+    ):
+        lb = balancer(broken.address, other.address, backend={"balance": "first", "retry": {"on": [500]}})
+        with lb.dial() as client:
+            for _ in range(5):
+                assert client.get("/").response().text == "fine"
+            lb.complained(r"server app/s0 is EJECTED for 10 s: 5 requests failed in a row")
+            served = broken.served
+            assert client.get("/").response().text == "fine"
+            assert broken.served == served
+
+
+def test_too_many_requests_of_one_client_count_against_nobody(balancer: Balancers) -> None:
+    with (
+        Answering(lambda request: b"HTTP/1.1 429 Slow down\r\nContent-Length: 0\r\n\r\n") as busy,
+        Answering(lambda request: b"fine") as other,
+    ):
+        rules = {"consecutive_failures": 1}
+        lb = balancer(
+            busy.address, other.address, backend={"balance": "first", "retry": {"on": [429]}, "outlier": rules}
+        )
+        with lb.dial() as client:
+            assert client.get("/").response().text == "fine"
+            # Whatever fails is seen within a second; this one is still asked first.
+            wait_until(lambda: client.get("/").response().text == "fine" and busy.served >= 20)
+        assert not any("EJECTED" in line for line in lb.program.lines)
