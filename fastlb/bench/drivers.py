@@ -54,6 +54,11 @@ class Load:
         )
         self.prepared = int(self._ask(json.dumps(plan)))
 
+    @property
+    def pid(self) -> int:
+        """Of the generator."""
+        return self._process.pid
+
     def _ask(self, line: str) -> str:
         """Says a line and returns the answer's."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -134,6 +134,7 @@ def test_replaced_again_and_again_under_load(renewing: Balancer, api: Api, folde
             assert {serial(renewing) for _ in range(6)} == {made.serial_number}
         count = load.requests
         wait_until(lambda: load.requests > count, what="requests after the last replacement")
+    print(f"{REPLACED} replacements, {load.requests} requests, {len(load.serials)} certificates seen")
     assert not load.failures
     assert len(load.serials) > 1
     assert serial(renewing, "other") == other
