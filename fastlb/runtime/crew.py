@@ -91,12 +91,12 @@ class ProcessCrew:
             if worker.state is State.GONE:  # it never started
                 self.workers.remove(worker)
                 continue
+            worker.drain(within, PATIENCE)  # at once: asked a second time it must not be retired twice
             task = asyncio.get_running_loop().create_task(self._retire(worker, within))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
     async def _retire(self, worker: WorkerProcess, within: float) -> None:
-        worker.drain(within, PATIENCE)
         try:
             async with asyncio.timeout(within + GRACE):
                 await worker.wait()
