@@ -7,6 +7,7 @@
 #define FASTLB_ATOMICS_H
 #include <sched.h>
 #include <stdint.h>
+#include <time.h>
 
 static inline uint32_t fl_load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline uint32_t fl_acquire32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
@@ -44,12 +45,15 @@ static inline int fl_cas64(uint64_t *p, uint64_t old, uint64_t new_value) {
 }
 
 /* Holders do a few dozen instructions, so looking again is nearly always enough; one that the kernel has taken off its
- * CPU gets a chance to go on (sched_yield does not sleep). Bounded: nobody waits for ever for a process that died. */
+ * CPU gets a chance to go on: by sched_yield, which does not sleep, and where somebody else had its CPU all that time, by
+ * naps. Bounded, about 10 ms: nobody waits for ever for a process that died. */
 static inline int fl_lock(uint32_t *p, uint32_t owner) {
-    for (int i = 0; i < 512; i++) {
+    const struct timespec nap = {0, 50000};
+    for (int i = 0; i < 612; i++) {
         uint32_t seen = 0;
         if (__atomic_compare_exchange_n(p, &seen, owner, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return 1;
-        if (i >= 256) sched_yield();
+        if (i >= 512) nanosleep(&nap, NULL);
+        else if (i >= 256) sched_yield();
     }
     return 0;
 }
