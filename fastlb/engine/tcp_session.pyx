@@ -323,6 +323,7 @@ cdef class TcpUpstream(ServerSide):
         cdef Exchange e = self.exchange
         cdef Backend b = e.backend
         self.state = TCP_TUNNEL
+        self.born_ms = self.core.reactor.now_ms
         self.tunnel = e.client
         self.left_first = (self.stream_flags & STREAM_EOF) > (e.client.stream_flags & STREAM_EOF)
         clear_deadline(self)
@@ -343,8 +344,10 @@ cdef class TcpUpstream(ServerSide):
             self.core.reactor.defer(self)
 
     cdef bint useless(self, Exchange e) noexcept:
-        """The server has broken the session off, or ended it unasked, before it said anything."""
-        return e.bytes_out == 0 and (e.term[0] == c'S' or (self.left_first and e.bytes_in == 0))
+        """The server has broken the session off, or ended it unasked and at once, before it said a word. One that waits
+        in vain for a first word ends later: browsers connect ahead of need."""
+        return e.bytes_out == 0 and (e.term[0] == c'S' or (
+            self.left_first and e.bytes_in == 0 and self.core.reactor.now_ms - self.born_ms <= 2 * SETTLED_MS))
 
     cdef void settle(self, Exchange e) noexcept:
         """The session stands for a while: that is how its server did. Its end may be hours away, and until then neither

@@ -152,3 +152,24 @@ def test_who_only_looks_whether_the_port_is_open_says_nothing_about_a_server(
                 client.reset()
     assert come(lb, 3) == ["s0"] * 3
     assert "is open" not in lb.program.output
+
+
+def test_a_server_that_tires_of_a_silent_client_has_not_failed(balancer: Balancers, servers: list[Greeter]) -> None:
+    """Browsers connect ahead of need. A server that ends such a session unasked has waited for longer than that."""
+    origin = Origin()
+    lb = balancer(
+        origin,
+        servers[0].address,
+        frontend=TCP,
+        backend={**TCP, "balance": "round_robin", "outlier": {"consecutive_failures": 1, "interval": "100ms"}},
+    )
+    client = lb.dial()
+    server = origin.accept()
+    assert client.silent(2.5)
+    server.finish()
+    assert client.ended() == "fin"
+    client.close()
+    assert come(lb) == ["s0"]
+    assert lb.dial().send("x").silent(0.5)  # as long as the supervisor needs to look five times
+    origin.accept()
+    assert "EJECTED" not in lb.program.output
