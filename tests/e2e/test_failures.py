@@ -325,12 +325,13 @@ def test_server_errors_are_passed_on(plain: Balancer, server: Origin) -> None:
 
 
 def test_client_that_leaves_while_the_server_works(plain: Balancer, server: Origin) -> None:
-    client = plain.dial().get("/before")  # an end before the first event of a connection is taken for that of its request
+    # An end before the first event of a connection is taken for that of its request: so this is not the first one.
+    client = plain.dial().get("/before")
     wire, _ = server.request()
     wire.answer("x")
     client.response()
     client.get("/left-waiting")
-    wire.request()
+    wire, _ = server.request()
     client.close()
     assert wire.ended() == "reset"  # at once: no answer was under way
     line = plain.logged("/left-waiting")
