@@ -1,6 +1,6 @@
 """What TLS connections of one listener, or to one server, have in common: certificates, names, sessions, pace.
 
-The ssl.SSLContext objects come from the control layer. A server's handshakes begin at a bounded pace: one a batch, so
+The ssl.SSLContext objects come from the control layer. A server's handshakes begin at a bounded pace: a few a batch, so
 that a flood of them costs established connections little, and at most so many a second where a limit is set. What is
 over waits in order, and is dropped when its client leaves or its deadline passes.
 """
@@ -29,7 +29,7 @@ cdef enum:
     PACE_LATER
 
 cdef enum:
-    BATCH = 1                   # handshake begun between two looks at established connections
+    BATCH = 4                   # handshakes begun between two looks at established connections
     BURST = 8                   # handshakes that a rate lets through at once
     CACHED = 1024               # sessions a worker keeps for clients that know no tickets
     MOST_REASONS = 256          # for failed handshakes; libssl's texts, of which there are few
