@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastlb.bench import report
-from fastlb.bench.cells import Workload, scene_of
+from fastlb.bench.cells import MANY, Workload, scene_of
 from fastlb.bench.origin import Origin
 from fastlb.bench.peers import Proxy
 from fastlb.bench.plan import WARM, Plan
@@ -47,7 +47,9 @@ class Campaign:
                 told = number
             # each round another one is first
             turn = number % len(self._proxies)
-            self._scene(scene, self._proxies[turn:] + self._proxies[:turn], number)
+            order = self._proxies[turn:] + self._proxies[:turn]
+            for together in [[proxy] for proxy in order] if scene == MANY else [order]:
+                self._scene(scene, together, number)
             self.done.add((number, scene))
 
     def _scene(self, name: str, turn: list[Proxy], number: int) -> None:

@@ -306,7 +306,8 @@ class Nginx(Proxy):
     def configuration(self) -> str:
         scene = self.scene
         servers = "".join(
-            f"    server 127.0.0.1:{port} weight={scene.weight(i)};\n" for i, port in enumerate(scene.servers)
+            f"    server 127.0.0.1:{port} weight={scene.weight(i)} max_fails=0;\n"
+            for i, port in enumerate(scene.servers)
         )
         balance = "    least_conn;\n" if scene.balance == "least_connections" else ""
         main = f"""daemon off;

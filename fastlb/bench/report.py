@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastlb.bench.cells import IDLE, IDLE_GOAL
 from fastlb.bench.workloads import WORKLOADS, Sample
 
+FEW = 0.01  # share of requests that may fail: refusing is cheap, so what fails more is not compared
 WIDE = 0.25  # a cell whose rounds differ by more than this share of their median gets no verdict
 
 
@@ -36,6 +37,12 @@ def median(samples: Sequence[Sample], workload: str, proxy: str, key: str) -> fl
     return statistics.median(found) if found else None
 
 
+def failed(samples: Sequence[Sample], workload: str, proxy: str) -> float:
+    """Share of requests that failed in the worst round; 0 where it is within FEW."""
+    worst = max(_values(samples, workload, proxy, "failed"), default=0.0)
+    return worst if worst > FEW else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """Median of the rounds' ratios, largest less smallest, and of how many rounds."""
@@ -44,10 +51,19 @@ class Ratio:
     spread: float
     rounds: int
 
+    @property
+    def wide(self) -> bool:
+        """The rounds differ by too much for a verdict."""
+        return self.rounds > 1 and self.spread / self.median > 2 * WIDE
+
 
 def ratio(samples: Sequence[Sample], workload: str, proxy: str, peer: str, key: str) -> Ratio | None:
-    """Proxy's value over the peer's of the same round; None when no round has both."""
-    of = {(s.round, s.proxy): s.values[key] for s in samples if s.workload == workload and key in s.values}
+    """Proxy's value over the peer's of the same round, where neither failed more than FEW; None without any such."""
+    of = {
+        (s.round, s.proxy): s.values[key]
+        for s in samples
+        if s.workload == workload and key in s.values and s.values.get("failed", 0.0) <= FEW
+    }
     ratios = [
         value / of[number, peer]
         for (number, name), value in of.items()
@@ -144,7 +160,7 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
             found = {p: ratio(samples, w.name, subject, p, w.key) for p in peers if p != subject}
             if not any(found.values()):
                 continue
-            cells = [_ratio_cell(found.get(p)) for p in peers]
+            cells = [_ratio_cell(found[p], failed(samples, w.name, p)) if p in found else "" for p in peers]
             verdict = _verdict(w.goal, found.get("haproxy"))
             if w.name == IDLE:
                 each = median(samples, w.name, subject, w.key) or 0.0
@@ -154,11 +170,11 @@ def _ratio_table(samples: Sequence[Sample], proxies: Sequence[str], subjects: Se
     return lines
 
 
-def _ratio_cell(found: Ratio | None) -> str:
+def _ratio_cell(found: Ratio | None, lost: float) -> str:
     if found is None:
-        return ""
+        return f"{lost:.0%} failed" if lost else ""
     text = f"{found.median:.2f}" + (f" ± {found.spread / 2:.2f}" if found.rounds > 1 else "")
-    return text + (" (spread too wide)" if found.rounds > 1 and found.spread / found.median > 2 * WIDE else "")
+    return text + (" (spread too wide)" if found.wide else "")
 
 
 def _verdict(goal: float | None, to_haproxy: Ratio | None) -> str:

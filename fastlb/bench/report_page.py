@@ -12,7 +12,7 @@ from typing import Any
 
 from fastlb.bench import page, svg
 from fastlb.bench.cells import Workload
-from fastlb.bench.report import WIDE, median, ratio
+from fastlb.bench.report import WIDE, failed, median, ratio
 from fastlb.bench.workloads import WORKLOADS, Sample, percentile
 
 COLOURS = ("fastlb", "haproxy", "nginx", "envoy", "caddy")
@@ -115,13 +115,12 @@ def _ratios(
         for peer in (p for p in proxies if p != subjects[0]):
             found = ratio(samples, cell.name, subjects[0], peer, key)
             if found is None:
-                row.append("")
+                lost = failed(samples, cell.name, peer)
+                row.append(f'<span class="dim">{lost:.0%} failed</span>' if lost else "")
                 continue
-            wide = found.rounds > 1 and found.spread / found.median > 2 * WIDE
-            kind = "dim" if wide else "good" if found.median < 1 else "bad"
-            row.append(
-                f'<span class="{kind}">{found.median:.2f} ± {found.spread / 2:.2f}{" too wide" if wide else ""}</span>'
-            )
+            kind = "dim" if found.wide else "good" if found.median < 1 else "bad"
+            told = f"{found.median:.2f} ± {found.spread / 2:.2f}{' too wide' if found.wide else ''}"
+            row.append(f'<span class="{kind}">{told}</span>')
         rows.append(row)
     head = ["cell", "of", *(f"{subjects[0]} to {p}" for p in proxies if p != subjects[0])]
     return page.table(head, rows, range(2, len(head)))
@@ -150,8 +149,9 @@ def readme_table(samples: Sequence[Sample], proxies: Sequence[str], raw: dict[st
         for peer in peers:
             found = ratio(samples, cell.name, "fastlb", peer, key)
             if found is None:
-                row.append("")
-            elif found.rounds > 1 and found.spread / found.median > 2 * WIDE:
+                lost = failed(samples, cell.name, peer)
+                row.append(f"{lost:.0%} failed" if lost else "")
+            elif found.wide:
                 row.append(f"{found.median:.2f}, spread too wide")
             else:
                 text = f"{found.median:.2f} ± {found.spread / 2:.2f}"

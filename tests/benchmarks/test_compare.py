@@ -215,6 +215,28 @@ def test_ratios_are_within_a_round() -> None:
     assert "≤ 0.90 | met" in text
 
 
+def test_who_fails_requests_is_not_compared() -> None:
+    """A proxy that refuses nine of ten answers cheaply: that is no figure to be beaten by."""
+    found = {"fastlb": (20.0, 0.0), "haproxy": (30.0, 0.009), "nginx": (10.0, 0.91)}
+    samples = [
+        Sample("keepalive", proxy, number, {"cpu_us": cpu, "failed": lost if number else 0.0})
+        for proxy, (cpu, lost) in found.items()
+        for number in range(2)
+    ]
+    assert ratio(samples, "keepalive", "fastlb", "haproxy", "cpu_us") == Ratio(pytest.approx(2 / 3), 0.0, 2)
+    assert ratio(samples, "keepalive", "fastlb", "nginx", "cpu_us") == Ratio(2.0, 0.0, 1)  # of the round it answered in
+    samples = [s for s in samples if s.round]
+    assert ratio(samples, "keepalive", "fastlb", "nginx", "cpu_us") is None
+    about = {"cpu": "x", "cores": "2", "kernel": "6", "fastlb": "f", "haproxy": "h", "nginx": "n"}
+    raw = {"machine": about, "rounds": 1, "seconds": 1.0, "missing": [], "configurations": {}}
+    for text in (
+        markdown(samples, list(found), ["fastlb"], about),
+        report_page.html(samples, list(found), ["fastlb"], raw),
+        report_page.readme_table(samples, list(found), raw),
+    ):
+        assert "91% failed" in text
+
+
 def compared(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "benchmarks.compare", *argv], cwd=ROOT, capture_output=True, text=True,
