@@ -1,8 +1,8 @@
 """Writes thresholds.toml from measurements on this machine: `python -m benchmarks.calibrate [NAME ...]`.
 
 Without names all cases, and the table's machine becomes this one; with names only those, on the machine it is of.
-Each case is measured five times, spread over the run, and the median of the ratios is written. With `instructions` as
-the only argument callgrind counts anew.
+Each case is measured in five processes, spread over the run, and the median of the ratios is written. With
+`instructions` as the only argument callgrind counts anew.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import sys
 import tomllib
 from typing import Any
 
-from benchmarks.callgrind import EXACT, built_with, instructions
+from benchmarks.callgrind import built_with, countable, instructions
 from benchmarks.cases import CASES
-from benchmarks.judge import TABLE, Bench, Measured, reference
+from benchmarks.judge import TABLE, alone, reference
+
+TURNS = 5
 
 HEAD = """# What each case of cases.py usually takes, in multiples of its baseline of the same run. Written by
 # `python -m benchmarks.calibrate`; a ratio fails when it is more than `tolerance` above: `same` on the machine and
@@ -30,14 +32,14 @@ def write(data: dict[str, Any]) -> None:
     lines += [*(f"{k} = {v:g}" for k, v in data["tolerance"].items()), ""]
     lines += ["[usual]", *(f'"{name}" = {usual[name]:.4g}' for name in CASES if name in usual)]
     lines += ["", "[instructions] # of one call of the subject, by callgrind"]
-    lines += [f'"{name}" = {round(count)}' for name, count in counted.items()]
+    lines += [f'"{name}" = {counted[name]:.1f}' for name in CASES if name in counted]
     TABLE.write_text(HEAD + "\n".join(lines) + "\n")
 
 
 def main(names: list[str]) -> None:
     if names[:1] == ["instructions"]:
         data = tomllib.loads(TABLE.read_text())
-        counted = {name: instructions(name) for name in EXACT}
+        counted = instructions([name for name in CASES if countable(name)])
         write({**data, "counted_with": built_with(), "instructions": counted})
         return
     old = tomllib.loads(TABLE.read_text()) if TABLE.exists() else {"usual": {}}
@@ -45,15 +47,13 @@ def main(names: list[str]) -> None:
         raise SystemExit(f"the table is of another machine ({old['measured_on']}): write it whole")
     chosen = names or list(CASES)
     found: dict[str, list[float]] = {name: [] for name in chosen}
-    benches = {name: Bench(CASES[name]) for name in chosen}
-    for turn in range(5):
-        for name, bench in benches.items():
-            bench.best = Measured(float("inf"), float("inf"))
-            found[name].append(bench.measure(float("inf")).ratio)
-        print(f"turn {turn + 1} of 5", flush=True)
+    for turn in range(TURNS):
+        for name, ratio in alone(*chosen).items():
+            found[name].append(ratio)
+        print(f"turn {turn + 1} of {TURNS}", flush=True)
     usual = {**old["usual"], **{name: statistics.median(ratios) for name, ratios in found.items()}}
     rest = {
-        "tolerance": {"same": 0.15, "other": 1.0, "exact": 0.03, "wide": 0.6},
+        "tolerance": {"same": 0.1, "other": 1.0, "exact": 0.03, "wide": 0.6},
         "counted_with": "",
         "instructions": {},
     }

@@ -68,7 +68,7 @@ def html(runs: list[dict[str, Any]]) -> str:
                 ]
                 # one run alone would draw nothing
                 lines.append(svg.Line(machine, points * 2 if len(points) == 1 else points, i))
-            axes = svg.Axes(name, x_label="run", y_label="of the baseline", x_max=float(len(runs)), height=170)
+            axes = svg.Axes(name, x_label="run", y_label="of the baseline", x_max=float(max(5, len(runs))), height=170)
             parts.append(f"<div>{svg.line_chart(axes, lines)}</div>")
         parts.append("</div>")
     rows = [[str(k), escape(r["when"]), escape(r["commit"]), escape(r["machine"])] for k, r in enumerate(runs, 1)]

@@ -3,18 +3,28 @@
 Subject and baseline take turns in samples of about two milliseconds, and the smallest of each counts: what else runs on
 the machine can only add. The ratio of two times in one run knows nothing of how fast the machine is, and little of the
 interpreter; what is left of both is why `thresholds.toml` says where it was measured, and elsewhere allows for more.
+
+One process is not enough to condemn: where its memory came to lie makes the same code a tenth faster or slower, as long
+as it lives. A suspect is measured in processes of its own (`python -m benchmarks.judge NAME`), and where the table has
+its instructions, they decide: code that does not execute more of them got no slower by what was changed, unless it is
+slower by so much (`wide`) that memory must be the reason.
 """
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
+import subprocess
+import sys
 import timeit
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case
+from benchmarks.callgrind import ROOT, built_with, instructions
+from benchmarks.cases import CASES, Case
 from fastlb.bench.machine import machine
 
 TABLE = Path(__file__).with_name("thresholds.toml")
@@ -26,7 +36,8 @@ WIDE = {"log line/json", *(f"timers {w}/10000" for w in ("later", "sooner"))} | 
 }
 # ... and where tables are larger than a core's caches, which neighbours use too
 LARGE = ("/10000", "/100000")
-TRIES = 8  # a ratio that is over the limit is measured again: noise passes, a regression stays
+TRIES = 4  # a ratio that is over the limit is measured again: noise passes, a regression stays
+ALONE = 4  # processes of its own that a suspect gets after that
 
 
 def _is_wide(name: str) -> bool:
@@ -39,7 +50,9 @@ class Thresholds:
 
     tolerance: float
     usual: dict[str, float]
-    wide: float = 0.0  # tolerance of the cases in WIDE, where it is more
+    wide: float = 0.0  # tolerance of the cases in WIDE, where it is more, and of what executes no more than usual
+    exact: float = 0.0  # tolerance of instructions
+    counted: dict[str, float] = field(default_factory=dict)  # instructions; none where others built
 
     def limit(self, name: str) -> float:
         """Largest ratio that passes; KeyError for a case that is not in the table."""
@@ -54,8 +67,14 @@ def reference() -> str:
 
 def thresholds(path: Path = TABLE) -> Thresholds:
     data = tomllib.loads(path.read_text())
-    here = data["measured_on"] == reference()
-    return Thresholds(data["tolerance"]["same" if here else "other"], data["usual"], data["tolerance"].get("wide", 0))
+    tolerance = data["tolerance"]
+    return Thresholds(
+        tolerance["same" if data["measured_on"] == reference() else "other"],
+        data["usual"],
+        tolerance.get("wide", 0.0),
+        tolerance.get("exact", 0.0),
+        data.get("instructions", {}) if data.get("counted_with") == built_with() else {},
+    )
 
 
 @dataclass(slots=True)
@@ -115,3 +134,42 @@ class Bench:
             if self.best.ratio <= limit:
                 break
         return self.best
+
+
+def alone(*names: str) -> dict[str, float]:
+    """The ratios of cases in a process of their own."""
+    command = [sys.executable, "-m", "benchmarks.judge", *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`why` tells what it needed to pass, or that it did not; empty when there was nothing to tell."""
+
+    ratio: float
+    passed: bool
+    why: str = ""
+
+
+def judge(name: str, first: float, table: Thresholds) -> Judged:
+    """What becomes of a case whose ratio in this process is `first`. Takes seconds when that is over the limit."""
+    limit, ratio = table.limit(name), first
+    if ratio <= limit:
+        return Judged(ratio, True)
+    for turn in range(ALONE):
+        ratio = min(ratio, alone(name)[name])
+        if ratio <= limit:
+            return Judged(ratio, True, f"in process {turn + 2}")
+    usual, over = table.usual[name], f"{ratio / table.usual[name] - 1:+.0%} in the best of {ALONE + 1} processes"
+    if name in table.counted and shutil.which("valgrind"):
+        more = instructions([name])[name] / table.counted[name] - 1
+        over = f"{over}, instructions {more:+.1%}"
+        if more <= table.exact and ratio <= usual * (1 + table.wide):
+            return Judged(ratio, True, over)
+    return Judged(ratio, False, over)
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: Bench(CASES[name]).measure(float("inf")).ratio for name in sys.argv[1:]}))

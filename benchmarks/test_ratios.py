@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.cases import CASES
-from benchmarks.judge import Bench, thresholds
+from benchmarks.judge import Bench, judge, thresholds
 
 TABLE = thresholds()
 
@@ -20,9 +20,9 @@ TABLE = thresholds()
 def test_ratio(benchmark: BenchmarkFixture, name: str) -> None:
     case = CASES[name]
     benchmark.group = f"{name}, beside {case.beside}"
-    limit = TABLE.limit(name)
     bench = Bench(case)
-    measured = bench.measure(limit)
+    measured = bench.measure(TABLE.limit(name))
+    judged = judge(name, measured.ratio, TABLE)
 
     def setup() -> tuple[tuple[int], dict[str, object]]:
         bench.settle()
@@ -30,9 +30,9 @@ def test_ratio(benchmark: BenchmarkFixture, name: str) -> None:
 
     benchmark.pedantic(bench.subject.timeit, setup=setup, rounds=5)
     benchmark.extra_info.update(
-        ratio=round(measured.ratio, 5), usual=TABLE.usual[name], ns=round(measured.subject * 1e9, 1)
+        ratio=round(judged.ratio, 5), usual=TABLE.usual[name], ns=round(measured.subject * 1e9, 1), judged=judged.why
     )
-    assert measured.ratio <= limit, (
-        f"{name} takes {measured.ratio:.4g} times its baseline ({case.beside}); usual is {TABLE.usual[name]:.4g}, "
-        f"tolerated {TABLE.tolerance:.0%} more"
+    assert judged.passed, (
+        f"{name} takes {judged.ratio:.4g} times its baseline ({case.beside}); usual is {TABLE.usual[name]:.4g}, "
+        f"tolerated {TABLE.limit(name) / TABLE.usual[name] - 1:.0%} more: {judged.why}"
     )

@@ -124,6 +124,12 @@ def _latency(share: float) -> Callable[[Second], float]:
     return lambda s: percentile(s.latency, share) * 1e3
 
 
+def _servers(outcomes: Sequence[Outcome]) -> list[tuple[str, int]]:
+    """All servers that answered, and the colour of each: the same for all peers."""
+    names = sorted({name for o in outcomes for s in o.line for name in s.servers}, key=lambda n: (len(n), n))
+    return [(name, 3 + i) for i, name in enumerate(names)]
+
+
 def charts(outcomes: Sequence[Outcome]) -> str:
     """Rate, latency, errors, CPU and distribution over time; one axis for all peers."""
     seconds = max(o.seconds for o in outcomes)
@@ -138,6 +144,7 @@ def charts(outcomes: Sequence[Outcome]) -> str:
 
     parts = [
         svg.line_chart(axes("Requests", "a second"), lines(lambda s: s.requests), markers),
+        svg.line_chart(axes("Users", "at work"), lines(lambda s: s.users), markers),
         svg.line_chart(axes("Goodput", "successes in time, a second"), lines(lambda s: s.good), markers),
         svg.line_chart(axes("Latency p50", "ms", log=True, y_min=1.0), lines(_latency(0.5)), markers),
         svg.line_chart(axes("Latency p95", "ms", log=True, y_min=1.0), lines(_latency(0.95)), markers),
@@ -157,10 +164,9 @@ def charts(outcomes: Sequence[Outcome]) -> str:
     ]
     highest = max((sum(s.servers.values()) for o in outcomes for s in o.line), default=1)
     for o in outcomes:
-        names = sorted({name for s in o.line for name in s.servers})
-        layers = [svg.Layer(n, [float(s.servers[n]) for s in o.line], 3 + i) for i, n in enumerate(names)]
+        layers = [svg.Layer(n, [float(s.servers[n]) for s in o.line], c) for n, c in _servers(outcomes)]
         own = [svg.Marker(at, label) for at, label in o.faults]
-        chart = axes(f"{o.peer}: answers of {', '.join(names)} (from below)", "a second", y_max=highest * 1.08)
+        chart = axes(f"{o.peer}: answers of each server", "a second", y_max=highest * 1.08)
         parts.append(svg.stack_chart(chart, [i + 0.5 for i in range(len(o.line))], layers, own))
     return '<div class="charts">' + "".join(f"<div>{p}</div>" for p in parts) + "</div>"
 
@@ -169,7 +175,7 @@ def _figure(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "nothing measured"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f} {unit}".rstrip()
+    return f"{value:.{digits}f}\N{NO-BREAK SPACE}{unit}".rstrip()
 
 
 def verdict_table(
@@ -210,7 +216,7 @@ def section(report: Report, scenario: Scenario) -> str:
     for o in outcomes:
         parts += [f'<p class="bad">{o.peer}: {escape(text)}</p>' for text in o.broken]
         parts += [f'<p class="dim">{o.peer}: {escape(text)}</p>' for text in o.trouble]
-    parts.append(page.legend([(o.peer, COLOURS.get(o.peer, 7)) for o in outcomes]))
+    parts.append(page.legend([(o.peer, COLOURS.get(o.peer, 7)) for o in outcomes], _servers(outcomes)))
     parts.append(charts(outcomes))
     parts += [page.folded(f"configuration of {o.peer} ({o.version})", o.config) for o in outcomes]
     return "\n".join(parts)
@@ -232,11 +238,12 @@ def overview(report: Report) -> str:
             whole = held == len(verdicts) and not found.broken
             cells.append(
                 f'<span class="{"good" if whole else "bad"}">{held} of {len(verdicts)}</span> '
-                f'<span class="dim">{found.rate():.0f}/s, p99 {_figure(found.percentile(0.99) * 1e3, "ms")}, '
-                f"errors {_figure(found.error_share() * 100, '%')}</span>"
+                f'<span class="dim whole">{found.rate():.0f}/s,</span> '
+                f'<span class="dim whole">p99 {_figure(found.percentile(0.99) * 1e3, "ms")},</span> '
+                f'<span class="dim whole">errors {_figure(found.error_share() * 100, "%")}</span>'
             )
         rows.append(cells)
-    return page.table(["scenario", *(f"{p}: criteria that held" for p in peers)], rows)
+    return "<p>How many criteria held, and what was measured.</p>" + page.table(["scenario", *peers], rows)
 
 
 def trend(history: Sequence[dict[str, Any]]) -> str:
@@ -256,7 +263,8 @@ def trend(history: Sequence[dict[str, Any]]) -> str:
                     if value is not None:
                         points.append((float(i + 1), value))
                 lines.append(svg.Line(peer, points, COLOURS.get(peer, 7)))
-            axes = svg.Axes(f"{name}: {title}", x_label="run", y_label=unit, x_max=float(len(history)), height=180)
+            runs = float(max(5, len(history)))
+            axes = svg.Axes(f"{name}: {title}", x_label="run", y_label=unit, x_max=runs, height=180)
             parts.append(f"<div>{svg.line_chart(axes, lines)}</div>")
     return "\n".join([*parts, "</div>"])
 

@@ -191,5 +191,5 @@ def html(looks: list[Look], saved: dict[str, Any], facts: list[tuple[str, str, b
             for what, told, held in facts]  # fmt: skip
     parts = [page.table(["watched", "first third, last third", ""], rows)]
     about = f"{saved['seconds']} s with {saved['users']} users, {saved['when']}. "
-    parts.append(f"<p>{escape(about + ', '.join(f'{k} {v}' for k, v in saved['machine'].items()))}</p>")
+    parts += [f"<p>{escape(about)}</p>", page.facts(saved["machine"])]
     return page.document("Soak", [*parts, '<div class="charts">', *(f"<div>{c}</div>" for c in charts), "</div>"])

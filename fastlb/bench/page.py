@@ -19,6 +19,7 @@ table { border-collapse:collapse; margin:.8rem 0; font-variant-numeric:tabular-n
 th, td { padding:.2rem .7rem; border-bottom:1px solid var(--rule); text-align:left; vertical-align:top }
 td.n, th.n { text-align:right; white-space:nowrap }
 .charts { display:grid; grid-template-columns:repeat(auto-fill, minmax(min(100%, 480px), 1fr)); gap:1rem }
+.charts > div { overflow-x:auto } .charts svg { min-width:520px } /* on a telephone charts scroll, and read well */
 svg { width:100%; height:auto; display:block } svg text { fill:var(--fg); font:11px system-ui, sans-serif }
 svg .title { font-weight:600; font-size:12px } svg .tick { fill:var(--dim); font-size:10px }
 svg .mark { font-size:9.5px; fill:var(--dim) } svg .grid { stroke:var(--rule); stroke-width:1 }
@@ -27,6 +28,7 @@ svg .layer { opacity:.75 } svg .marker { stroke:var(--dim); stroke-dasharray:2 3
 svg .whisker { stroke:var(--fg); stroke-width:1.4 }
 .legend span { margin-right:1.2rem; white-space:nowrap }
 .legend i { display:inline-block; width:1.4rem; height:.28rem; margin-right:.4rem; vertical-align:middle }
+.legend .block i { width:.8rem; height:.8rem; opacity:.75 } .whole { white-space:nowrap }
 details pre { overflow:auto; background:color-mix(in srgb, var(--fg) 6%, transparent); padding:.8rem; font-size:12px }
 nav a { margin-right:1rem } a { color:var(--c0) }
 """
@@ -55,15 +57,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def legend(entries: Sequence[tuple[str, int]]) -> str:
-    """Names and palette indexes of the curves of the charts that follow."""
-    spans = "".join(f'<span><i style="background:var(--c{c})"></i>{escape(name)}</span>' for name, c in entries)
-    return f'<p class="legend">{spans}</p>'
+def legend(entries: Sequence[tuple[str, int]], layers: Sequence[tuple[str, int]] = ()) -> str:
+    """Names and palette indexes of the curves of the charts that follow, and of the layers of stacked ones."""
+    spans = [f'<span><i style="background:var(--c{c})"></i>{escape(name)}</span>' for name, c in entries]
+    spans += [f'<span class="block"><i style="background:var(--c{c})"></i>{escape(name)}</span>' for name, c in layers]
+    return f'<p class="legend">{"".join(spans)}</p>'
 
 
 def facts(about: dict[str, str]) -> str:
-    """Machine, versions and the like, in a line."""
-    return '<p class="dim">' + escape("; ".join(f"{k} {v}" for k, v in about.items())) + "</p>"
+    """Machine, versions and the like, in a line. A version that begins with its program's name says it once."""
+    told = (v if v.lower().startswith(k.lower()) else f"{k} {v}" for k, v in about.items())
+    return '<p class="dim">' + escape("; ".join(told)) + "</p>"
 
 
 def folded(summary: str, text: str) -> str:

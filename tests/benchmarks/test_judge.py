@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -11,15 +12,15 @@ from typing import Any
 import pytest
 
 from benchmarks import history
-from benchmarks.callgrind import EXACT
+from benchmarks.callgrind import countable
 from benchmarks.cases import CASES, Case
-from benchmarks.judge import TABLE, Bench, Thresholds, thresholds
+from benchmarks.judge import TABLE, Bench, Judged, Thresholds, judge, thresholds
 
 
 def test_the_table_holds_every_case_and_no_other() -> None:
     data = tomllib.loads(TABLE.read_text())
     assert set(data["usual"]) == set(CASES)
-    assert set(data["instructions"]) == set(EXACT)
+    assert set(data["instructions"]) == {name for name in CASES if countable(name)}
     assert all(ratio > 0 for ratio in data["usual"].values())
 
 
@@ -46,6 +47,43 @@ def test_a_fifth_more_work_is_caught(monkeypatch: pytest.MonkeyPatch, slower: fl
     case = Case("x", "work(ours)", "work(theirs)", "y", lambda: {"work": work, "ours": 3e-6 * slower, "theirs": 1e-6})
     limit = Thresholds(0.15, {"x": 3.0}).limit("x")
     assert (Bench(case).measure(limit).ratio > limit) is caught
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "more", "passed", "asked"),
+    [
+        (1.05, [], 0.0, True, 0),
+        (1.2, [1.2, 1.08], 0.0, True, 2),  # memory lay badly
+        (1.2, [1.2] * 4, 0.002, True, 4),  # no more instructions than usual: memory again
+        (1.2, [1.2] * 4, 0.19, False, 4),  # a regression
+        (1.8, [1.8] * 4, 0.0, False, 4),  # the same instructions, but so slow that it cannot be chance
+    ],
+)
+def test_a_suspect_is_judged_alone_and_by_its_instructions(
+    monkeypatch: pytest.MonkeyPatch, first: float, others: list[float], more: float, passed: bool, asked: int
+) -> None:
+    runs: list[float] = []
+
+    def alone(name: str) -> dict[str, float]:
+        runs.append(others[len(runs)])
+        return {name: runs[-1]}
+
+    monkeypatch.setattr("benchmarks.judge.alone", alone)
+    monkeypatch.setattr("benchmarks.judge.instructions", lambda names: {names[0]: 1000.0 * (1 + more)})
+    monkeypatch.setattr("benchmarks.judge.shutil.which", lambda program: program)
+    table = Thresholds(0.1, {"x": 1.0}, wide=0.6, exact=0.03, counted={"x": 1000.0})
+    judged = judge("x", first, table)
+    assert (judged.passed, len(runs)) == (passed, asked), judged
+    if asked == 4:
+        assert f"instructions {more:+.1%}" in judged.why
+        uncounted = judge_again(monkeypatch, first, others, table)
+        assert not uncounted.passed, "without counts the clock alone decides"
+
+
+def judge_again(monkeypatch: pytest.MonkeyPatch, first: float, others: list[float], table: Thresholds) -> Judged:
+    """The same where the program was built otherwise than the counted one."""
+    monkeypatch.setattr("benchmarks.judge.alone", lambda name: {name: others[0]})
+    return judge("x", first, replace(table, counted={}))
 
 
 def _timer(now: list[float]) -> Any:

@@ -94,7 +94,7 @@ def made_report() -> report.Report:
 
 def test_report_tells_of_all_peers_and_faults(tmp_path: Path) -> None:
     text = report.save(made_report(), tmp_path).read_text()
-    assert text.count("<svg") == 9
+    assert text.count("<svg") == 10
     assert "s1 &lt;killed&gt;" in text
     assert "broken × 2" in text
     assert "http://" not in text.replace("http://127.0.0.1", ""), "the page loads nothing"
