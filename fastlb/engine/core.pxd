@@ -40,8 +40,6 @@ cdef class Core:
         char* cbuf              # ciphertext; NULL until there is a TLS listener or server
         object rview            # memoryview of rbuf, for decryption straight into it
         void* wire              # fl_wire: what libssl reads and writes; NULL as cbuf, or where not used
-        uint64_t handshake_batch    # batch that `handshakes` counts: how many have begun in it
-        uint32_t handshakes
         char preface[PROXY_OUT]  # PROXY header for the server connection that is about to be opened
         size_t preface_len
         const sockaddr* client_address  # of the client that it is opened for, where that matters

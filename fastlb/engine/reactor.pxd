@@ -7,10 +7,17 @@ cdef enum:
     HANDLER_REGISTERED = 1      # the reactor owns a reference
     HANDLER_CLOSED = 2          # gets no more events; released after the batch
     HANDLER_DEFERRED = 4        # is in the list of work put off
+    HANDLER_QUEUED = 8          # waits for its turn of dear work
 
 cdef enum:
     WHEEL_SLOTS = 4096
     WHEEL_SHIFT = 5             # a tick is 32 ms, the horizon 131 s; what is later is put in again
+
+# Handlers in the order in which they came, a reference to each; head and tail only ever grow.
+cdef struct Ring:
+    PyObject** items
+    uint32_t head, tail
+    uint32_t mask               # of the size, a power of two; nothing is allocated while items is NULL
 
 # Anything that has a descriptor in the epoll set. Lower layers call up through these methods.
 cdef class EventHandler:
@@ -40,6 +47,7 @@ cdef class Reactor:
         uint64_t tick               # last tick whose slot was emptied
         uint64_t armed_tick         # what the kernel timer is set to; 0 = not
         uint64_t timers
+        bint running                # inside _run
         PyObject* wheel[WHEEL_SLOTS]
         uint64_t bitmap[WHEEL_SLOTS / 64]
         epoll_event* events
@@ -48,12 +56,19 @@ cdef class Reactor:
         PyObject** retired
         uint32_t nretired, retired_cap
         readonly uint64_t batches, dispatched
+        # Dear work, done a little at a time behind the events of each batch
+        Ring fresh                  # begins with something
+        Ring begun                  # goes on with it
+        PyObject* turn              # whose turn it is right now; NULL = nobody's
     # Registers edge-triggered for in, out and hang-up; takes a reference. 0 or -1 with errno.
     cdef int add(self, EventHandler h, uint32_t events) noexcept
     # Takes the handler out for ever; the reference goes after the batch. Does not close the descriptor.
     cdef void remove(self, EventHandler h) noexcept
     cdef void arm(self, EventHandler h, uint64_t deadline_ms) noexcept
     cdef void defer(self, EventHandler h) noexcept
+    # Has `on_deferred` called once the events that are there are served, in order and as the time for dear work allows:
+    # `turn` is then the handler. `begun`: it goes on with what it began in an earlier turn. False = no memory. O(1).
+    cdef bint queue(self, EventHandler h, bint begun) noexcept
     # Gives up a reference that the caller owns, after the batch.
     cdef void retire(self, PyObject* o) noexcept
     cdef void update_clock(self) noexcept
@@ -63,6 +78,9 @@ cdef class Reactor:
     cdef void _arm_kernel(self) noexcept
     cdef void _refile(self, EventHandler h) noexcept
     cdef void _run(self) noexcept
+    cdef void _take_turns(self, uint32_t until) noexcept
+    cdef void _take_turn(self, Ring* r) noexcept
+    cdef void _tidy(self) noexcept
     cdef void sweep(self) noexcept
 
 # Hot: sets or moves a deadline. A later one is only noted; the wheel looks again when the old slot comes round.

@@ -8,6 +8,11 @@ the kernel had already reported for one of them finds an object that ignores it.
 The timer wheel (Varghese and Lauck, SOSP 1987, scheme 6) has one level of 4,096 slots of 32 ms. Moving a deadline
 further out, which a busy connection does all the time, only stores a number; the wheel re-files the handler when the
 slot it is in comes round.
+
+Dear work (a signature of a TLS handshake takes as long as dozens of events) waits in two queues, and gets its turns
+behind the events of each batch: DEAR_US in all, or half of what the events took where that is more, at most
+DEAR_MOST_US; always one of each queue. As long as some is left the reactor looks for events again, without a return to
+uvloop's loop for up to LOOP_US.
 """
 
 import os
@@ -15,7 +20,7 @@ import os
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_DECREF
 from fastlb._core.net cimport errno
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 from fastlb._core.net cimport (
     CLOCK_MONOTONIC, CLOCK_REALTIME, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, TFD_CLOEXEC, TFD_NONBLOCK,
@@ -30,6 +35,43 @@ cdef extern from *:
 
 cdef enum:
     BATCH = 256
+    DEAR_US = 200               # of dear work between two looks at the events
+    DEAR_MOST_US = 1000
+    LOOP_US = 2000              # the control side waits no longer than this and one batch
+    RING_SIZE = 64              # at first
+
+cdef uint64_t clock_us() noexcept:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <uint64_t>t.tv_sec * 1000000 + <uint64_t>t.tv_nsec // 1000
+
+
+cdef bint ring_grow(Ring* r) noexcept:
+    cdef uint32_t size = (r.mask + 1) * 2 if r.items != NULL else RING_SIZE
+    cdef uint32_t i
+    cdef PyObject** grown = <PyObject**>malloc(size * sizeof(PyObject*))
+    if grown == NULL:
+        return False
+    for i in range(r.tail - r.head):
+        grown[(r.head + i) & (size - 1)] = r.items[(r.head + i) & r.mask]
+    free(r.items)
+    r.items = grown
+    r.mask = size - 1
+    return True
+
+
+cdef void ring_clear(Ring* r) noexcept:
+    while r.head != r.tail:
+        Py_DECREF(<object>r.items[r.head & r.mask])
+        r.head += 1
+    free(r.items)
+
+
+cdef void drop_closed(Ring* r) noexcept:
+    while r.head != r.tail and (<EventHandler>r.items[r.head & r.mask]).handler_flags & HANDLER_CLOSED:
+        Py_DECREF(<object>r.items[r.head & r.mask])
+        r.head += 1
+
 
 cdef bint _forked = False       # this process has forked a child that may live on with copies of its descriptors
 
@@ -86,6 +128,8 @@ cdef class Reactor:
         free(self.events)
         free(self.deferred)
         free(self.retired)
+        ring_clear(&self.fresh)
+        ring_clear(&self.begun)
 
     def fileno(self):
         """Descriptor to watch for reading."""
@@ -98,6 +142,8 @@ cdef class Reactor:
     def settle(self):
         """Runs deferred work and releases what was closed outside a batch; for the control side."""
         self.update_clock()
+        drop_closed(&self.fresh)        # at the end of a worker all of them
+        drop_closed(&self.begun)
         self.sweep()
 
     cdef void update_clock(self) noexcept:
@@ -114,29 +160,94 @@ cdef class Reactor:
         cdef PyObject* p
         cdef EventHandler h
         cdef uint64_t expirations
-        n = epoll_wait(self.ep, self.events, BATCH, 0)
-        self.update_clock()
-        self.batches += 1
-        for i in range(n):
-            p = <PyObject*>self.events[i].data.ptr
-            if p != NULL:
-                (<EventHandler>p).ready = self.events[i].events
-        for i in range(n):
-            p = <PyObject*>self.events[i].data.ptr
-            if p == NULL:
-                read(self.timer_fd, &expirations, sizeof(expirations))
-                self.armed_tick = 0
-                continue
-            h = <EventHandler>p
-            h.ready = 0
-            if h.handler_flags & HANDLER_CLOSED:
-                continue
-            h.on_events(self.events[i].events)
-        if n > 0:
-            self.dispatched += <uint64_t>n
+        cdef uint64_t until = 0
+        cdef uint32_t known
+        self.running = True
+        while True:
+            n = epoll_wait(self.ep, self.events, BATCH, 0)
+            self.update_clock()
+            self.batches += 1
+            # Who came before this look at the events has been heard since: that it has left, say.
+            known = self.fresh.tail
+            for i in range(n):
+                p = <PyObject*>self.events[i].data.ptr
+                if p != NULL:
+                    (<EventHandler>p).ready = self.events[i].events
+            for i in range(n):
+                p = <PyObject*>self.events[i].data.ptr
+                if p == NULL:
+                    read(self.timer_fd, &expirations, sizeof(expirations))
+                    self.armed_tick = 0
+                    continue
+                h = <EventHandler>p
+                h.ready = 0
+                if h.handler_flags & HANDLER_CLOSED:
+                    continue
+                h.on_events(self.events[i].events)
+            if n > 0:
+                self.dispatched += <uint64_t>n
+            if self.fresh.head != known or self.begun.head != self.begun.tail:
+                self._take_turns(known)
+            if self.fresh.head == self.fresh.tail and self.begun.head == self.begun.tail:
+                break
+            if until == 0:
+                until = self.now_us + LOOP_US
+            elif self.now_us >= until:
+                break
+            self._tidy()
         self.sweep()
+        self.running = False
+
+    cdef bint queue(self, EventHandler h, bint begun) noexcept:
+        cdef Ring* r = &self.begun if begun else &self.fresh
+        if h.handler_flags & (HANDLER_QUEUED | HANDLER_CLOSED):
+            return True
+        if r.tail - r.head == r.mask + (r.items != NULL) and not ring_grow(r):
+            return False
+        h.handler_flags |= HANDLER_QUEUED
+        Py_INCREF(h)
+        r.items[r.tail & r.mask] = <PyObject*>h
+        r.tail += 1
+        return True
+
+    cdef void _take_turns(self, uint32_t until) noexcept:
+        cdef uint64_t now = clock_us()
+        cdef uint64_t most = (now - self.now_us) // 2
+        cdef uint64_t end
+        if most < DEAR_US:
+            most = DEAR_US
+        elif most > DEAR_MOST_US:
+            most = DEAR_MOST_US
+        # What has begun goes first, for its client has waited already; but never all of the time.
+        end = now + most // 2
+        while self.begun.head != self.begun.tail and now < end:
+            self._take_turn(&self.begun)
+            now = clock_us()
+        end += most - most // 2
+        if now >= end:
+            end = now + 1
+        while self.fresh.head != until and now < end:
+            self._take_turn(&self.fresh)
+            now = clock_us()
+
+    cdef void _take_turn(self, Ring* r) noexcept:
+        cdef EventHandler h = <EventHandler>r.items[r.head & r.mask]
+        Py_DECREF(h)                    # h itself keeps it
+        r.head += 1
+        h.handler_flags &= ~<uint32_t>HANDLER_QUEUED
+        if not h.handler_flags & HANDLER_CLOSED:
+            self.turn = <PyObject*>h
+            h.on_deferred()
+            self.turn = NULL
 
     cdef void sweep(self) noexcept:
+        self._tidy()
+        if self.ndeferred or self.fresh.head != self.fresh.tail or self.begun.head != self.begun.tail:
+            self._arm_kernel()
+        elif self.timers and self.armed_tick == 0:
+            self._arm_kernel()
+
+    cdef void _tidy(self) noexcept:
         cdef uint32_t i, n
         cdef PyObject* p
         cdef EventHandler h
@@ -157,10 +268,6 @@ cdef class Reactor:
                 self._advance()
         else:
             self.tick = self.now_ms >> WHEEL_SHIFT
-        if self.ndeferred:
-            self._arm_kernel()
-        elif self.timers and self.armed_tick == 0:
-            self._arm_kernel()
         while self.nretired:
             self.nretired -= 1
             p = self.retired[self.nretired]
@@ -233,7 +340,8 @@ cdef class Reactor:
         self._link(h, tick)
         if self.armed_tick == 0 or tick < self.armed_tick:
             self.armed_tick = 0
-            self._arm_kernel()
+            if not self.running:        # else the sweep does, once
+                self._arm_kernel()
 
     cdef void _link(self, EventHandler h, uint64_t tick) noexcept:
         cdef uint32_t slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
@@ -286,7 +394,7 @@ cdef class Reactor:
         cdef uint64_t bits
         cdef itimerspec spec
         memset(&spec, 0, sizeof(spec))
-        if self.ndeferred:
+        if self.ndeferred or self.fresh.head != self.fresh.tail or self.begun.head != self.begun.tail:
             # Work is waiting: come back at once, through the loop, so that other events get their turn.
             spec.it_value.tv_nsec = 1
             self.armed_tick = self.tick + 1

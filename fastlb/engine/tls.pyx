@@ -11,7 +11,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
-from fastlb._core.net cimport MSG_DONTWAIT, MSG_PEEK, recv
 from fastlb.engine.buffer cimport chunk_free, chunk_new
 from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS, READ_SIZE
 from fastlb.engine.libssl cimport (
@@ -21,7 +20,8 @@ from fastlb.engine.stats cimport (
     COUNT_HANDSHAKE_CERTIFICATE, COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL)
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_READABLE)
-from fastlb.engine.tls_context cimport TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING
+from fastlb.engine.tls_context cimport (
+    TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING, waits_for_turn)
 from fastlb.engine.tls_portable cimport portable_accept, portable_connect
 
 cdef extern from "Python.h":
@@ -48,7 +48,6 @@ cdef class Tls(TlsLayer):
     cdef ssize_t receive(self, Stream s, char* buf, size_t n) noexcept:
         cdef Core core = s.core
         cdef fl_wire* w = <fl_wire*>core.wire
-        cdef char one
         cdef ssize_t got
         cdef int done
         cdef int rounds = 0
@@ -58,9 +57,11 @@ cdef class Tls(TlsLayer):
             s.stream_flags &= ~STREAM_READABLE
             return IO_EOF
         if self.state == TLS_WAITING:
-            # It goes on when its turn comes; for a client that has gone meanwhile it does not.
+            # It goes on when the rate lets it; for a client that has gone meanwhile it does not.
             s.stream_flags &= ~STREAM_READABLE
             return IO_ERROR if s.stream_flags & STREAM_EOF else IO_AGAIN
+        if waits_for_turn(s, self):
+            return IO_AGAIN
         w.in_left = 0
         if self.kept != NULL:
             w.in_ = self.kept.data + self.kept.start
@@ -68,10 +69,11 @@ cdef class Tls(TlsLayer):
         while True:
             if w.in_left and self.state < TLS_ESTABLISHED:
                 if self.state == TLS_START:
-                    # Signing is the dearest thing that a stranger can have us do: not for one who has left.
-                    if recv(s.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0:
+                    # Signing is the dearest thing that a stranger can have us do: not for one who has left, which the
+                    # reactor has told since the connection was queued.
+                    if s.stream_flags & STREAM_EOF:
                         done = -1
-                    elif not self.server.admit(s, self):
+                    elif not self.server.admit(s):
                         self.state = TLS_WAITING
                         return IO_AGAIN if self._keep(core) else IO_ERROR
                     else:
@@ -87,6 +89,9 @@ cdef class Tls(TlsLayer):
                     return IO_ERROR
                 if done > 0:
                     continue                # the first request may have come together with the client's Finished
+                if not s.stream_flags & STREAM_READABLE:
+                    self._fed(core)
+                    return IO_AGAIN         # an event tells when the answer is there
             elif w.in_left or (self.state == TLS_ESTABLISHED and api.SSL_pending(self.ssl) > 0):
                 got = self._decrypt(s, buf, n)
                 if w.out_len and self._send_out(s) == SENT_ERROR:

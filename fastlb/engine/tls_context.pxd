@@ -1,13 +1,14 @@
 # What TLS connections of one listener, or to one server, have in common.
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastlb.engine.core cimport Core
 from fastlb.engine.libssl cimport SSL, SSL_CTX, SSL_SESSION
 from fastlb.engine.reactor cimport EventHandler
-from fastlb.engine.stream cimport Layer, Stream
+from fastlb.engine.stream cimport STREAM_EOF, Layer, Stream
 
 cdef enum TlsState:
     TLS_START = 0               # nothing has come from the peer
-    TLS_WAITING                 # the first message has come, and waits for its turn
+    TLS_WAITING                 # the first message has come, and waits for what the rate lets through
     TLS_HANDSHAKE
     TLS_ESTABLISHED
     TLS_BROKEN
@@ -33,6 +34,15 @@ cdef class TlsLayer(Layer):
     # The client's certificate in words, b'' = it showed none; made once, and kept.
     cdef bytes identity(self)
 
+# Whether the handshake of a client has to wait for its turn, for which its stream has been queued.
+cdef inline bint waits_for_turn(Stream s, TlsLayer layer) noexcept:
+    if layer.state >= TLS_ESTABLISHED or layer.server is None or s.core.reactor.turn == <PyObject*>s:
+        return False
+    # Who has left before it began needs no turn: nothing is done for it.
+    if layer.state == TLS_START and s.stream_flags & STREAM_EOF:
+        return False
+    return s.core.reactor.queue(s, layer.state != TLS_START)
+
 cdef class TlsServer(EventHandler):
     cdef:
         readonly object context     # ssl.SSLContext, for clients whose name no certificate covers
@@ -47,16 +57,16 @@ cdef class TlsServer(EventHandler):
         uint64_t next_us
         uint64_t* counters          # of the frontend
         dict challenged             # name -> ssl.SSLContext for an ACME server's handshakes; empty = none
-        object waiting              # deque of streams whose handshake waits
+        object waiting              # deque of streams whose handshakes the rate holds back
         bint armed                  # a deadline is set, and a reference held for it
-    # Whether a handshake may begin now; else it waits, and its stream is deferred when its turn comes.
-    cdef bint admit(self, Stream s, TlsLayer layer) noexcept
+    # Whether the rate lets a handshake begin now; else it waits, and its stream is queued when the rate does.
+    cdef bint admit(self, Stream s) noexcept
     # A handshake is done.
     cdef void done(self, Stream s, TlsLayer layer) noexcept
     # A handshake has failed: counted by the reason, one of COUNT_HANDSHAKE_* (stats.pxd).
     cdef void failed(self, int why) noexcept
-    cdef int _may(self, Core core) noexcept
-    cdef void _wait(self, Core core, int pace) noexcept
+    cdef bint _may(self, Core core) noexcept
+    cdef void _wait(self, Core core) noexcept
     cdef void _pump(self) noexcept
     cdef object choose(self, object name)
 

@@ -1,8 +1,9 @@
 """What TLS connections of one listener, or to one server, have in common: certificates, names, sessions, pace.
 
-The ssl.SSLContext objects come from the control layer. A server's handshakes begin at a bounded pace: a few a batch, so
-that a flood of them costs established connections little, and at most so many a second where a limit is set. What is
-over waits in order, and is dropped when its client leaves or its deadline passes.
+The ssl.SSLContext objects come from the control layer. Handshakes are the reactor's dear work: each step of one waits
+for its turn behind the events of established connections, so that a flood of them costs these little. Where a limit is
+set at most so many begin a second. What is over waits in order, and is dropped when its client leaves or its deadline
+passes.
 """
 
 import collections
@@ -24,12 +25,6 @@ from fastlb.engine.stats cimport (
 from fastlb.engine.stream cimport STREAM_CLOSED, STREAM_READABLE
 
 cdef enum:
-    PACE_NOW
-    PACE_NEXT_BATCH
-    PACE_LATER
-
-cdef enum:
-    BATCH = 4                   # handshakes begun between two looks at established connections
     BURST = 8                   # handshakes that a rate lets through at once
     CACHED = 1024               # sessions a worker keeps for clients that know no tickets
     MOST_REASONS = 256          # for failed handshakes; libssl's texts, of which there are few
@@ -89,7 +84,7 @@ cdef class TlsLayer(Layer):
 
 
 cdef class TlsServer(EventHandler):
-    """The TLS of one listener. It has no descriptor: it lives by deferral and by its deadline."""
+    """The TLS of one listener. It has no descriptor: it lives by its deadline."""
 
     def __init__(self, context not None, dict names=None, *, bint strict=False, bint asks=False, double handshake=0,
                  double head=0, double rate=0, bytes group=b"", describe=None):
@@ -158,37 +153,28 @@ cdef class TlsServer(EventHandler):
 
     # --- pace
 
-    cdef int _may(self, Core core) noexcept:
+    cdef bint _may(self, Core core) noexcept:
         cdef uint64_t now = core.reactor.now_us
-        if core.handshake_batch != core.reactor.batches:
-            core.handshake_batch = core.reactor.batches
-            core.handshakes = 0
-        if core.handshakes >= BATCH:
-            return PACE_NEXT_BATCH
-        if self.gap_us:
-            if self.next_us > now + BURST * self.gap_us:
-                return PACE_LATER
-            self.next_us = (self.next_us if self.next_us > now else now) + self.gap_us
-        core.handshakes += 1
-        return PACE_NOW
+        if self.next_us > now + BURST * self.gap_us:
+            return False
+        self.next_us = (self.next_us if self.next_us > now else now) + self.gap_us
+        return True
 
-    cdef void _wait(self, Core core, int pace) noexcept:
-        if pace == PACE_NEXT_BATCH:
-            core.reactor.defer(self)
-        elif not self.armed:
+    cdef void _wait(self, Core core) noexcept:
+        if not self.armed:
             # The wheel holds no reference, and a reload may replace the listener's TLS meanwhile.
             self.armed = True
             Py_INCREF(self)
             set_deadline(core.reactor, self, (self.next_us - BURST * self.gap_us) // 1000 + 1)
 
-    cdef bint admit(self, Stream s, TlsLayer layer) noexcept:
-        cdef int pace
+    cdef bint admit(self, Stream s) noexcept:
+        if self.gap_us == 0:
+            return True
         try:
             if not self.waiting:
-                pace = self._may(s.core)
-                if pace == PACE_NOW:
+                if self._may(s.core):
                     return True
-                self._wait(s.core, pace)
+                self._wait(s.core)
             self.waiting.append(s)
             return False
         except Exception:
@@ -211,28 +197,21 @@ cdef class TlsServer(EventHandler):
     cdef void _pump(self) noexcept:
         cdef Stream s
         cdef Core core
-        cdef TlsLayer layer
-        cdef int pace
         try:
             while self.waiting:
                 s = self.waiting[0]
                 core = s.core
                 if not s.stream_flags & STREAM_CLOSED:
-                    pace = self._may(core)
-                    if pace != PACE_NOW:
-                        self._wait(core, pace)
+                    if not self._may(core):
+                        self._wait(core)
                         return
-                    layer = <TlsLayer>s.layer
-                    layer.state = TLS_HANDSHAKE
+                    (<TlsLayer>s.layer).state = TLS_HANDSHAKE
                     s.stream_flags |= STREAM_READABLE
-                    core.reactor.defer(s)
+                    if not core.reactor.queue(s, False):
+                        core.reactor.defer(s)
                 self.waiting.popleft()
         except Exception:
             pass
-
-    cdef void on_deferred(self) noexcept:
-        if not self.armed:
-            self._pump()
 
     cdef void on_timer(self) noexcept:
         self.armed = False

@@ -16,7 +16,8 @@ from fastlb.engine.core cimport CIPHER_SIZE, HEAD_OUT, READ_ROUNDS
 from fastlb.engine.stats cimport COUNT_HANDSHAKE_LEFT, COUNT_HANDSHAKE_PROTOCOL
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, IO_ERROR, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_EOF, STREAM_READABLE)
-from fastlb.engine.tls_context cimport TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING
+from fastlb.engine.tls_context cimport (
+    TLS_BROKEN, TLS_ESTABLISHED, TLS_HANDSHAKE, TLS_START, TLS_WAITING, waits_for_turn)
 
 cdef extern from "Python.h":
     enum:
@@ -58,10 +59,17 @@ cdef class PortableTls(TlsLayer):
         if self.state == TLS_WAITING:
             s.stream_flags &= ~STREAM_READABLE
             return IO_ERROR if s.stream_flags & STREAM_EOF else IO_AGAIN
+        if waits_for_turn(s, self):
+            return IO_AGAIN
         try:
             while True:
                 if self.state == TLS_START and self.incoming.pending:
-                    if not self.server.admit(s, self):
+                    if s.stream_flags & STREAM_EOF:
+                        self.server.failed(COUNT_HANDSHAKE_LEFT)
+                        self.state = TLS_BROKEN
+                        s.stream_flags &= ~STREAM_READABLE
+                        return IO_ERROR
+                    if not self.server.admit(s):
                         self.state = TLS_WAITING
                         return IO_AGAIN
                     self.state = TLS_HANDSHAKE
