@@ -10,5 +10,6 @@ cdef enum Opened:
     OPEN_DONE = 1
 
 # Makes `u`, which is new and in its first state, a connection to `server`: socket, TLS, event loop, PROXY header, and a
-# deadline for what of it takes time.
-cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms) noexcept
+# deadline for what of it takes time. `speaks`: there are bytes to be sent as soon as it stands.
+cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms,
+                         bint speaks) noexcept

@@ -2,9 +2,9 @@
 
 from libc.string cimport memcpy
 from fastlb._core.net cimport (
-    AF_INET, AF_UNIX, EINPROGRESS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK,
-    SOCK_STREAM, SO_BINDTODEVICE, SOL_SOCKET, TCP_NODELAY, bind, close, connect, errno, setsockopt, sockaddr,
-    sockaddr_in, sockaddr_in6, sockaddr_storage, socket, socklen_t)
+    AF_INET, AF_UNIX, EINPROGRESS, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, IPPROTO_TCP, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOCK_STREAM, SO_BINDTODEVICE, SOL_SOCKET, TCP_NODELAY, TCP_QUICKACK, bind, close, connect, errno,
+    setsockopt, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socket, socklen_t)
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.server cimport SocketOptions, pools_give_way
 from fastlb.engine.stats cimport COUNT_CONNECTIONS
@@ -35,11 +35,12 @@ cdef bint set_options(const SocketOptions* o, int fd, int family, const sockaddr
     return n == 0 or o.source.ss_family != family or bind(fd, <const sockaddr*>&o.source, n) == 0
 
 
-cdef int connect_server(Server server, const sockaddr* client, bint* pending) noexcept:
+cdef int connect_server(Server server, const sockaddr* client, bint speaks, bint* pending) noexcept:
     """A non-blocking socket that is connected, or connecting (`pending`). < 0 when that failed at once: -1 the server's
     fault or the network's, -2 ours (no descriptor, no memory)."""
     cdef int fd
     cdef int one = 1
+    cdef int none = 0
     pending[0] = False
     if server.address_len == 0:
         return -1
@@ -48,6 +49,9 @@ cdef int connect_server(Server server, const sockaddr* client, bint* pending) no
         return -2
     if server.address.ss_family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        # The acknowledgement that ends the handshake goes out with the first bytes: a segment less on both machines.
+        if speaks:
+            setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &none, sizeof(none))
     if server.options != NULL and not set_options(server.options, fd, server.address.ss_family, client):
         close(fd)
         return -2
@@ -59,12 +63,13 @@ cdef int connect_server(Server server, const sockaddr* client, bint* pending) no
     return fd
 
 
-cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms) noexcept:
+cdef int connection_open(Connector by, Core core, Server server, ServerSide u, uint32_t connect_ms,
+                         bint speaks) noexcept:
     cdef bint pending
     cdef int fd
     if core.server_connections >= core.max_clients:
         pools_give_way(core)
-    fd = connect_server(server, core.client_address, &pending)
+    fd = connect_server(server, core.client_address, speaks, &pending)
     if fd < 0:
         by.failure = fd == -1           # else ours, not the server's
         if fd != -1:
@@ -77,7 +82,7 @@ cdef int connection_open(Connector by, Core core, Server server, ServerSide u, u
         u.layer = tls_connect(core, server.tls)
         pending = True
     if ((server.tls is not None and u.layer is None)
-            or core.reactor.add(u, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
+            or core.reactor.add(u, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0):
         by.failure = 0
         close(fd)
         return OPEN_FAILED

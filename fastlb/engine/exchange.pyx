@@ -164,7 +164,7 @@ cdef class Exchange(Waiter):
             s.counters[COUNT_REUSED] += 1
         else:
             self.connected_us = 0
-            up = <ServerSide>b.connector.open(self.core, s, b.connect_ms)
+            up = <ServerSide>b.connector.open(self.core, s, self.client, b.connect_ms)
             if up is None:
                 self.attempt_failed(FAIL_CONNECT if b.connector.failure else FAIL_RESOURCES)
                 return

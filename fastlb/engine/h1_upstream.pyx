@@ -557,12 +557,12 @@ cdef class H1Upstream(ServerSide):
 cdef class H1Connector(Connector):
     """Opens plain connections for HTTP/1.1."""
 
-    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
+    cdef ServerConnection open(self, Core core, Server server, Stream client, uint32_t connect_ms):
         cdef H1Upstream u = H1Upstream.__new__(H1Upstream)
         cdef int opened
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
-        opened = connection_open(self, core, server, u, connect_ms)
+        opened = connection_open(self, core, server, u, connect_ms, False)
         if opened == OPEN_FAILED:
             return None
         u.born_ms = core.reactor.now_ms

@@ -69,8 +69,8 @@ cdef class ServerConnection(Stream):
 
 # Opens connections to servers: one kind a protocol spoken to them.
 cdef class Connector:
-    # Starts connecting. None when that failed at once: `failure` then says whose fault it was.
-    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms)
+    # Starts connecting, for `client`. None when that failed at once: `failure` then says whose fault it was.
+    cdef ServerConnection open(self, Core core, Server server, Stream client, uint32_t connect_ms)
     cdef int failure            # errno
 
 # Puts a connection aside, closing the oldest one when the pool is full. The caller has set its deadline.

@@ -109,7 +109,7 @@ cdef class ServerConnection(Stream):
 cdef class Connector:
     """Opens connections to servers."""
 
-    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
+    cdef ServerConnection open(self, Core core, Server server, Stream client, uint32_t connect_ms):
         return None
 
 

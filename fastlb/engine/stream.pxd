@@ -1,5 +1,5 @@
 # A byte stream over a descriptor: receive, transmit with a pending tail, half-close. What has a peer derives from it.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t
 from fastlb.engine.buffer cimport Chunk
 from fastlb.engine.core cimport Core
 from fastlb.engine.reactor cimport EventHandler
@@ -23,6 +23,7 @@ cdef enum:
     STREAM_CLOSED = 32
     STREAM_DONE = 64            # its end has been passed on to the other side of the tunnel
     STREAM_LAST = 128           # our end follows what is sent next, in the same segment: shut_write() pushes both out
+    STREAM_FINAL = 256          # the kernel holds all there will ever be: a read that is short has the last of it
 
 # What stands between a stream and the kernel: TLS. A plain stream has none.
 cdef class Layer:
@@ -46,7 +47,7 @@ cdef class Stream(EventHandler):
         Chunk* out              # bytes the kernel has not taken yet, oldest first
         Chunk* out_last
         uint32_t out_bytes
-        uint8_t stream_flags
+        uint16_t stream_flags
     # > 0 bytes, or an Io. Clears STREAM_READABLE when the kernel has no more for now.
     cdef ssize_t receive(self, char* buf, size_t n) noexcept
     # Sends a, then b; what the kernel does not take is copied and kept.

@@ -22,6 +22,8 @@ cdef class TcpClient(ClientConnection):
     cdef bint hear(self, Hello* h) noexcept
     # `h`: of a ClientHello in core.obuf, or NULL.
     cdef void begin(self, const Hello* h) noexcept
+    # Reads what the client says first, if it is here; True: there is something to tell the server at once.
+    cdef bint look_ahead(self) noexcept
     cdef void remember(self, Exchange e, const Hello* h) noexcept
     cdef Exchange make_exchange(self)
     # Ends a session that has no server.
@@ -44,6 +46,8 @@ cdef class TcpUpstream(ServerSide):
     # Tells passive checks and circuit breakers how the session has begun.
     cdef void settle(self, Exchange e) noexcept
     cdef void handshake(self) noexcept
+    # Sends what the client said first while the connection may still be being made; True: the kernel took some of it.
+    cdef bint speak_first(self, TcpClient c) noexcept
     cdef void established(self) noexcept
     cdef void drop(self, int failure) noexcept
     cdef void shut(self, bint reset) noexcept

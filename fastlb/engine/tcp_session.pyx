@@ -2,7 +2,8 @@
 
 A session is an exchange like any other, so picking, retries, queues, limits, drain, outcomes and the log are those of
 HTTP; only there is no head, and what follows the connection to the server is a tunnel from the beginning. What the
-client sends before there is a server stays in the kernel, so a further attempt loses nothing.
+client sends before there is a server stays in the kernel, but for a first read that is kept until a connection takes
+it, so a further attempt loses nothing.
 """
 
 cimport cython
@@ -10,7 +11,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from fastlb._core.atomics cimport fl_load32, fl_store32
 from fastlb._core.debug cimport FASTLB_DEBUG, LIVE_CLIENT, LIVE_UPSTREAM, live_counters
-from fastlb._core.net cimport EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, sockaddr
+from fastlb._core.net cimport (
+    AF_UNIX, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, MSG_NOSIGNAL, send, sockaddr)
 from fastlb.balance.selector cimport USE_FAILED, USE_OK
 from fastlb.engine.buffer cimport chunk_free, chunk_grow, chunk_new
 from fastlb.engine.client_connection cimport CLIENT_HEAD, CLIENT_TUNNEL, CLIENT_WAIT
@@ -27,12 +29,14 @@ from fastlb.engine.sticking cimport stick_session, touch_session
 from fastlb.engine.tcp_admission cimport admit_session
 from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
-    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_PAUSED, STREAM_READABLE)
+    IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_FINAL, STREAM_PAUSED,
+    STREAM_READABLE)
 from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
 from fastlb.engine.upstream cimport Backend
 
 
 cdef enum:
+    FIRST_READ = 4096           # of what the client says before there is a server
     SETTLED_MS = 1000           # a session that stands for so long has begun well
     USELESS = 502               # never told: nobody speaks HTTP here
 
@@ -216,12 +220,33 @@ cdef class TcpClient(ClientConnection):
         self.touch_tunnel(e)
         if c != NULL:
             self.inb = NULL
-            e.bytes_in += c.end - c.start
-            if self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0) == SENT_PENDING:
+            e.bytes_in += c.end
+            if c.start < c.end and self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0) == SENT_PENDING:
                 self.stream_flags |= STREAM_PAUSED
             chunk_free(c)
         if self.stream_flags & STREAM_READABLE:
             self.relay_tunnel()
+
+    cdef bint look_ahead(self) noexcept:
+        cdef Chunk* c
+        cdef ssize_t n
+        if self.inb != NULL:
+            return True
+        # Under a limit of bandwidth every byte is asked for; inside TLS there is no telling what is a word.
+        if not self.stream_flags & STREAM_READABLE or self.layer is not None or self.exchange.extras is not None:
+            return False
+        c = chunk_new(FIRST_READ)
+        if c == NULL:
+            return False
+        n = self.receive_raw(c.data, FIRST_READ)
+        if n <= 0:
+            if n != IO_AGAIN:
+                self.stream_flags |= STREAM_READABLE    # the end is for the tunnel to meet again
+            chunk_free(c)
+            return False
+        c.end = <uint32_t>n
+        self.inb = c
+        return True
 
     cdef void wait_until(self, uint64_t deadline_ms) noexcept:
         if deadline_ms:
@@ -262,6 +287,10 @@ cdef class TcpUpstream(ServerSide):
             self.stream_flags |= STREAM_EOF
             if self.tunnel is not None and not self.tunnel.stream_flags & STREAM_EOF:
                 self.left_first = True
+            # Before an urgent byte, and between the messages of a Unix socket, a read can be short of the end.
+            if (not events & (EPOLLERR | EPOLLPRI) and self.layer is None
+                    and self.server.address.ss_family != AF_UNIX):
+                self.stream_flags |= STREAM_FINAL
         if events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP | EPOLLERR):
             self.stream_flags |= STREAM_READABLE
         if self.state == TCP_CONNECTING:
@@ -306,6 +335,20 @@ cdef class TcpUpstream(ServerSide):
             self.established()
         elif self.layer is not None:
             self.handshake()
+        elif self.out == NULL and self.speak_first(<TcpClient>e.client):
+            self.established()          # a handshake that is over already: no turn of the loop for it
+
+    cdef bint speak_first(self, TcpClient c) noexcept:
+        cdef Chunk* first = c.inb
+        cdef ssize_t n
+        if first == NULL:
+            return False
+        # Where the connection is not there yet, or has failed already, an event tells.
+        n = send(self.fd, first.data + first.start, first.end - first.start, MSG_NOSIGNAL)
+        if n <= 0:
+            return False
+        first.start += <uint32_t>n
+        return True
 
     cdef void handshake(self) noexcept:
         """TLS goes on; a handshake that fails counts as a connection that failed."""
@@ -397,12 +440,12 @@ cdef class TcpUpstream(ServerSide):
 cdef class TcpConnector(Connector):
     """Opens connections for sessions."""
 
-    cdef ServerConnection open(self, Core core, Server server, uint32_t connect_ms):
+    cdef ServerConnection open(self, Core core, Server server, Stream client, uint32_t connect_ms):
         cdef TcpUpstream u = TcpUpstream.__new__(TcpUpstream)
         cdef int opened
         if FASTLB_DEBUG:
             live_counters()[LIVE_UPSTREAM] += 1
-        opened = connection_open(self, core, server, u, connect_ms)
+        opened = connection_open(self, core, server, u, connect_ms, (<TcpClient>client).look_ahead())
         if opened == OPEN_FAILED:
             return None
         u.state = TCP_CONNECTED if opened == OPEN_DONE else TCP_CONNECTING
