@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
+from .cpus import usable_cpus
 from .model import Config
 from .models_backends import BackendTable
 from .paths import Path
 from .structure import Finding
 from .suggest import nearest
+
+MB = 1 << 20
+REST = 56 * MB  # of a worker without connections: some 48 MB measured
+REST_ALONE = 80 * MB  # of the whole program in one process
 
 
 def circuit_breaker(path: Path, backend: BackendTable) -> Iterator[Finding]:
@@ -56,6 +62,31 @@ def overload_steps(config: Config) -> Iterator[Finding]:
         if mark and mark < before:
             yield Finding(("overload", key), f"must not be below the steps before it, the last of them at {before:.0%}")
         before = max(before, mark)
+    yield from overload_memory(config)
+
+
+def overload_memory(config: Config) -> Iterator[Finding]:
+    """Memory of which a worker needs so much at rest that it never leaves a step of overload."""
+    steps = config.overload
+    if not steps.memory:
+        return
+    workers = config.global_.workers
+    if isinstance(workers, str):
+        workers = usable_cpus()
+    rest = REST if workers else REST_ALONE
+    part = steps.memory // max(1, workers)
+    marks = {key: getattr(steps, key) for key in ("refuse", "reset", "shed", "close")}
+    lasting = [key for key, mark in marks.items() if mark and part * mark < rest]
+    if not lasting:
+        return
+    least = max(1, workers) * math.ceil(rest / MB / min(filter(None, marks.values())))
+    what = f"each of {workers} workers" if workers > 1 else "one process"
+    yield Finding(
+        ("overload", "memory"),
+        f"leaves {part >> 20} MB to {what}, which needs some {rest >> 20} MB at rest: {lasting[0]} would last for good."
+        f" {least}MB is the least",
+        warning=True,
+    )
 
 
 def overload_rings(backends: Mapping[str, BackendTable]) -> Iterator[Finding]:
