@@ -381,6 +381,10 @@ cdef class Engine:
 
     # --- life
 
+    def alone(self):
+        """The loop is this engine's: what else is on it may wait for up to 12 ms while there is traffic."""
+        self.reactor.stay()
+
     def listen(self, int number, str frontend, int listen_index, sock):
         """Accepts on a copy of the listening socket `sock` for `frontend`'s `listen[listen_index]`.
 

@@ -43,6 +43,8 @@ cdef class Reactor:
         int timer_fd
         uint64_t now_us             # monotonic, read once a batch
         uint64_t now_ms
+        uint64_t left_us            # when the outer loop was gone back to
+        bint stays                  # waits itself where events come soon after each other
         int64_t wall_offset_us      # wall clock - monotonic
         uint64_t tick               # last tick whose slot was emptied
         uint64_t armed_tick         # what the kernel timer is set to; 0 = not
@@ -81,6 +83,8 @@ cdef class Reactor:
     cdef void _take_turns(self, uint32_t until) noexcept
     cdef void _take_turn(self, Ring* r) noexcept
     cdef void _tidy(self) noexcept
+    cdef void _serve(self, int n) noexcept
+    cdef void _arm_if_needed(self) noexcept
     cdef void sweep(self) noexcept
 
 # Hot: sets or moves a deadline. A later one is only noted; the wheel looks again when the old slot comes round.

@@ -40,6 +40,9 @@ class Engine(Protocol):
         Its connections close after their next answer, idle ones after `within` seconds at the latest; tunnels go on.
         """
 
+    def alone(self) -> None:
+        """The loop serves this engine and little else, which may wait for some milliseconds."""
+
     def stop_accepting(self) -> None:
         """Takes what the queues of the listening sockets hold, then lets go of them."""
 

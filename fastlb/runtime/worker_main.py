@@ -105,6 +105,7 @@ class Worker:
         try:
             region = Region.attach(fds[0])
             self._host = EngineHost(region, message.worker, self._factory, max_connections=message.max_connections)
+            self._host.engine.alone()
             self._host.takes_spans, self._host.on_spans = lambda: self._channel.idle, self._send_spans
             self._host.start(message.spec, message.assignment, self._sockets, message.tickets, message.challenges)
         except Exception as error:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from .balancer import Balancer
+from fastlb.bench.cells import request
+from tests.admin.conftest import Api
+from tests.helpers import SLOWNESS
+
+from .balancer import Balancer, Balancers
 from .test_tunnel import ASK, SWITCH
 from .wire import Message, Origin, Wire
 
@@ -119,3 +127,28 @@ def test_it_is_the_last_request_and_more_comes(plain: Balancer, server: Origin) 
         client.send("GET /never HTTP/1.1\r\nHost: x\r\n\r\n")
         at[f"/{number}"][0].answer("answered")
         assert client.response().text == "answered"
+
+
+def test_the_rest_of_a_worker_gets_its_turn(balancer: Balancers, tmp_path: Path) -> None:
+    """One client that asks again as soon as it is answered is waited for in the engine: that has to end meanwhile.
+
+    The connections that there are a worker tells beside the engine's work; one that does not is left out after 2 s.
+    """
+    routes = [{"path": "/", "redirect": "/there"}]
+    admin = {"socket": str(tmp_path / "admin")}
+    lb = balancer("127.0.0.1:9", frontend={"routes": routes}, global_={"workers": 1}, admin=admin)
+    plan = {"port": lb.ports["web"], "request": request("/again").hex(), "connections": 1, "close": False, "tls": ""}
+    plan |= {"upgrade": "", "expect": 0, "resume": False, "rate": 0, "core": max(os.sched_getaffinity(0))}
+    argv = [sys.executable, "-m", "fastlb.bench.drive"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            print(json.dumps(plan), file=client.stdin, flush=True)
+            assert client.stdout.readline() == "1\n"
+            print(60 * SLOWNESS, file=client.stdin, flush=True)  # seconds
+            api = Api(str(tmp_path / "admin"))
+            for _ in range(5):
+                assert json.loads(api.text("/v1/connections"))["connections"]
+            assert client.poll() is None
+        finally:
+            client.kill()

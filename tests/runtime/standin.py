@@ -129,6 +129,9 @@ class StandIn:
         self._accept(own)
         own.close()
 
+    def alone(self) -> None:
+        pass
+
     def stop_accepting(self) -> None:
         for number in list(self.socks):
             self.unlisten(number, 0)
