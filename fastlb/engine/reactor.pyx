@@ -12,8 +12,8 @@ slot it is in comes round.
 Dear work (a signature of a TLS handshake takes as long as dozens of events) waits in two queues, and gets its turns
 behind the events of each batch: DEAR_US in all, or half of what the events took where that is more, at most
 DEAR_MOST_US; always one of each queue. As long as some is left the reactor looks for events again, without a return to
-uvloop's loop for up to LOOP_US. Where events come soon after each other, and the loop is a worker's own (`stay`), it waits
-for them itself as long.
+uvloop's loop for up to LOOP_US. Where events come soon after each other, and the loop is a worker's own (`stay`), it
+waits for them itself as long.
 """
 
 import os
