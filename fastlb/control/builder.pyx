@@ -577,6 +577,7 @@ cdef class Engine:
         return {
             "clients": self.core.clients,
             "batches": self.reactor.batches,
+            "awaited": self.reactor.awaited,
             "servers": {
                 f"{backend}/{address}": {"open": server.open_count, "idle": server.idle_count}
                 for (backend, address), (_, server) in self.servers.items()

@@ -114,6 +114,7 @@ cdef class CredentialStep(Step):
             self.waiting[key] = waiting = []
         waiting.append(place)
         self.asked[place] = key
+        self.core.reactor.awaited += 1  # the verdict comes through the outer loop
         park(e, self, self.patience_ms)
 
     def told(self, bytes key, verdict):
@@ -138,6 +139,7 @@ cdef class CredentialStep(Step):
         for place in self.waiting.pop(key, ()):
             if self.asked.pop(place, None) is None:
                 continue                # it has left
+            self.core.reactor.awaited -= 1
             e = <Exchange><PyObject*><size_t>place
             if status == 0:
                 if self._admit(e, grant):
@@ -186,6 +188,8 @@ cdef class CredentialStep(Step):
     cdef void _forget(self, PyObject* exchange) noexcept:
         cdef object place = <size_t>exchange
         key = self.asked.pop(place, None)
+        if key is not None:
+            self.core.reactor.awaited -= 1
         waiting = self.waiting.get(key)
         if waiting is not None:
             waiting.remove(place)       # the list stays: others with these credentials join the verification

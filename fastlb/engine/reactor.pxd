@@ -45,6 +45,7 @@ cdef class Reactor:
         uint64_t now_ms
         uint64_t left_us            # when the outer loop was gone back to
         bint stays                  # waits itself where events come soon after each other
+        uint32_t awaited            # who waits for something that only the outer loop tells: it does not stay then
         int64_t wall_offset_us      # wall clock - monotonic
         uint64_t tick               # last tick whose slot was emptied
         uint64_t armed_tick         # what the kernel timer is set to; 0 = not

@@ -176,7 +176,7 @@ cdef class Reactor:
         while self.now_us - came < LOOP_US:
             if self.fresh.head != self.fresh.tail or self.begun.head != self.begun.tail:
                 n = epoll_wait(self.ep, self.events, BATCH, 0)
-            elif close_by and n > 0:
+            elif close_by and n > 0 and self.awaited == 0:
                 # Each way through the outer loop is a system call more and a call of Python's. Where little comes at a
                 # time, but one thing soon after the other, that is as much as the work itself.
                 self._arm_if_needed()

@@ -21,11 +21,13 @@ cdef class _Worker(EventHandler):
         TurnProbe owner
         object name
         double seconds
-        bint begun
+        int echo
         int wakes
 
     cdef void on_events(self, uint32_t events) noexcept:
         self.owner.log.append(("event", self.name))
+        if self.echo >= 0:
+            os.write(self.echo, b"x")
 
     cdef void on_deferred(self) noexcept:
         cdef double end = clock() + self.seconds
@@ -53,10 +55,10 @@ cdef class TurnProbe:
         """Readable as long as there is something to do."""
         return self.reactor.fileno()
 
-    def watch(self, object name, int fd):
-        """Logs an event whenever `fd`, which stays the caller's, becomes readable."""
+    def watch(self, object name, int fd, int echo=-1):
+        """Logs an event whenever `fd`, which stays the caller's, becomes readable, and writes a byte to `echo`."""
         cdef _Worker w = self._worker(name)
-        w.fd = fd
+        w.fd, w.echo = fd, echo
         if self.reactor.add(w, EPOLLIN | EPOLLET) < 0:
             raise OSError("epoll_ctl")
 
@@ -75,6 +77,11 @@ cdef class TurnProbe:
         """As after a change by the control side: work that waits makes `fileno()` readable."""
         self.reactor.settle()
 
+    def stay(self, unsigned awaited=0):
+        """Waits for events itself, unless somebody awaits what the outer loop tells."""
+        self.reactor.stay()
+        self.reactor.awaited = awaited
+
     def run(self):
         """One call of the loop."""
         self.reactor.run_ready()
@@ -83,7 +90,7 @@ cdef class TurnProbe:
         cdef _Worker w = self.workers.get(name)
         if w is None:
             w = _Worker.__new__(_Worker)
-            w.fd = -1
+            w.fd = w.echo = w.wakes = -1
             w.owner, w.name = self, name
             self.workers[name] = w
         return w

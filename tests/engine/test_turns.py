@@ -137,3 +137,34 @@ def test_what_was_dropped_is_let_go_of() -> None:
     with contextlib.suppress(BlockingIOError):
         until_idle(probe)
     assert not turns(probe)
+
+
+def looks(probe: TurnProbe, wake: tuple[int, int]) -> list[int]:
+    """How many events each of 20 calls of the loop meets, where every event is followed by another one at once."""
+    probe.watch("busy", wake[0], echo=wake[1])
+    os.write(wake[1], b"x")
+    found = []
+    for _ in range(20):
+        probe.log.clear()
+        probe.run()
+        found.append(len(probe.log))
+        os.read(wake[0], 65536)
+        os.write(wake[1], b"x")
+    return found
+
+
+def test_events_that_follow_at_once_are_waited_for(wake: tuple[int, int]) -> None:
+    probe = TurnProbe()
+    probe.stay()
+    assert max(looks(probe, wake)) > 1
+
+
+def test_the_loop_of_a_user_is_given_back(wake: tuple[int, int]) -> None:
+    assert looks(TurnProbe(), wake) == [1] * 20
+
+
+def test_nothing_is_waited_for_while_the_outer_loop_has_an_answer(wake: tuple[int, int]) -> None:
+    """A verdict on a password, say: the rest of the 10 ms would be its request's."""
+    probe = TurnProbe()
+    probe.stay(awaited=1)
+    assert looks(probe, wake) == [1] * 20
