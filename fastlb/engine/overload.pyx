@@ -70,6 +70,7 @@ cdef class Overload:
         and clients)."""
         cdef uint64_t now = self.core.reactor.now_ms
         cdef uint64_t used = self.core.clients
+        cdef uint64_t resident
         cdef double[RESOURCES] pressure
         cdef bint looked = False, lean = False, pools = False
         cdef int i, step, highest = STEP_CALM, why = SHORT_OF_NOTHING
@@ -86,8 +87,11 @@ cdef class Overload:
             pressure[SHORT_OF_DESCRIPTORS] = max(pressure[SHORT_OF_DESCRIPTORS], 1)
         if self.memory and (self.memory_ms == 0 or now - self.memory_ms >= MEMORY_MS):
             self.memory_ms = now
-            self.resident = resident_bytes()
-            looked = True
+            resident = resident_bytes()
+            # With no descriptor left to look there is no telling; memory is not free for that.
+            if resident:
+                self.resident = resident
+                looked = True
         pressure[SHORT_OF_MEMORY] = <double>self.resident / self.memory if self.memory else 0
         for i in range(1, RESOURCES):
             step = self._step_at(i, pressure[i])
