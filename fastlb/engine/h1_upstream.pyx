@@ -196,7 +196,8 @@ cdef class H1Upstream(ServerSide):
             if self.state == UP_CONNECTING:
                 self.drop(FAIL_CONNECT)
             else:
-                # Perhaps it had answered before it closed; reading tells.
+                # Perhaps it had answered before it closed; reading tells, which an idle connection is not asked to do.
+                self.state = UP_ACTIVE
                 self.send_failed = True
                 self.stream_flags |= STREAM_READABLE
                 core.reactor.defer(self)

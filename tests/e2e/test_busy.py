@@ -129,6 +129,30 @@ def test_it_is_the_last_request_and_more_comes(plain: Balancer, server: Origin) 
         assert client.response().text == "answered"
 
 
+def test_a_kept_connection_that_breaks_unnoticed(balancer: Balancers, server: Origin) -> None:
+    """The server's reset is an event behind more than one batch of others, and the request meets it first."""
+    lb = balancer(server, frontend={"routes": [{"path": "/here", "redirect": "/there"}]})
+    client = lb.dial().get("/before")
+    wire, _ = server.request()
+    wire.answer("x")
+    assert client.response().text == "x"
+    others = [lb.dial() for _ in range(300)]
+    for one in others:
+        assert one.get("/here").response().status in (301, 302, 307, 308)
+    os.kill(lb.pid, signal.SIGSTOP)
+    try:
+        client.get("/after")
+        for one in others:
+            one.send("G")
+        wire.reset()
+    finally:
+        os.kill(lb.pid, signal.SIGCONT)
+    wire, request = server.request()
+    assert request.target == "/after"
+    wire.answer("y")
+    assert client.response().text == "y"
+
+
 def test_the_rest_of_a_worker_gets_its_turn(balancer: Balancers, tmp_path: Path) -> None:
     """One client that asks again as soon as it is answered is waited for in the engine: that has to end meanwhile.
 
