@@ -17,7 +17,8 @@ from fastlb.engine.proxy_protocol cimport PROXY_BYTES, PROXY_MORE, ProxyHeader, 
 from fastlb.engine.rate_limit cimport RateVerdict
 from fastlb.engine.reactor cimport set_deadline
 from fastlb.engine.stats cimport COUNT_BAD_REQUESTS, COUNT_CONNECTIONS, COUNT_DENIED, COUNT_OPEN, COUNT_PEAK
-from fastlb.engine.stream cimport IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_LAST, STREAM_READABLE
+from fastlb.engine.stream cimport (
+    IO_AGAIN, IO_ERROR, STREAM_DONE, STREAM_EOF, STREAM_FINAL, STREAM_LAST, STREAM_READABLE)
 from fastlb.engine.throttle cimport holds_back
 from fastlb.engine.tls cimport tls_accept
 from fastlb.engine.tunnel cimport TUNNEL_BROKEN, TUNNEL_ENDED, TUNNEL_OPEN, TUNNEL_REFUSED, tunnel_relay
@@ -169,15 +170,18 @@ cdef class ClientConnection(ClientSide):
             self.touch_tunnel(e)
             return
         if got == TUNNEL_REFUSED and from_client and not up.stream_flags & STREAM_DONE:
-            # The server takes no more, but may have said why before it closed: the client gets that.
+            # The server takes no more, but may have said why before it closed: the client gets that. Not held back for
+            # our end, as closing over bytes of the client's that nobody reads would drop both for a reset.
             self.stream_flags = (self.stream_flags | STREAM_DONE) & ~STREAM_READABLE
             up.forget_out()
-            up.stream_flags |= STREAM_READABLE
+            up.stream_flags = (up.stream_flags | STREAM_READABLE) & ~STREAM_FINAL
             from_client = False
             got = tunnel_relay(up, self, &e.bytes_out, None)
             if got == TUNNEL_OPEN:
                 self.touch_tunnel(e)
                 return
+            if e.bytes_out == 0:
+                got = TUNNEL_BROKEN     # the kernel tells of a reset once, and the write was told
         if got != TUNNEL_ENDED and e.term[0] == c'-':
             e.term[0] = c'C' if from_client == (got == TUNNEL_BROKEN) else c'S'
             e.term[1] = c'D'

@@ -271,7 +271,11 @@ cdef class Exchange(Waiter):
         memcpy(self.term, b"--", 2)
         self.response_started = True
         if h.status == 101 and self.backend.guard is not None:
-            self.judge(USE_OK, <uint32_t>(self.response_us - self.attempt_us))      # the tunnel may last for hours
+            # The tunnel may last for hours: no trial waits for its end.
+            self.judge(USE_OK, <uint32_t>(self.response_us - self.attempt_us))
+            if self.entry:
+                self.backend.guard.settle(&self.entry, False, <uint32_t>(self.response_us - self.head_us),
+                                          self.core.reactor.now_ms)
 
     cdef void response_complete(self) noexcept:
         cdef ClientSide c = self.client

@@ -31,7 +31,7 @@ from fastlb.engine.tls_context cimport TlsLayer
 from fastlb.engine.stream cimport (
     IO_AGAIN, IO_EOF, SENT_ALL, SENT_ERROR, SENT_PENDING, STREAM_CLOSED, STREAM_EOF, STREAM_FINAL, STREAM_PAUSED,
     STREAM_READABLE)
-from fastlb.engine.tunnel cimport tunnel_complete, tunnel_drained
+from fastlb.engine.tunnel cimport TUNNEL_REFUSED, tunnel_complete, tunnel_drained
 from fastlb.engine.upstream cimport Backend
 
 
@@ -215,15 +215,21 @@ cdef class TcpClient(ClientConnection):
 
     cdef void become_tunnel(self, Exchange e) noexcept:
         cdef Chunk* c = self.inb
+        cdef int sent = SENT_ALL
         self.state = CLIENT_TUNNEL
         self.tunnel = e.up
         self.touch_tunnel(e)
         if c != NULL:
             self.inb = NULL
             e.bytes_in += c.end
-            if c.start < c.end and self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0) == SENT_PENDING:
-                self.stream_flags |= STREAM_PAUSED
+            if c.start < c.end:
+                sent = self.tunnel.transmit(c.data + c.start, c.end - c.start, NULL, 0)
             chunk_free(c)
+            if sent == SENT_ERROR:
+                self._relayed(e, TUNNEL_REFUSED, True)
+                return
+            if sent == SENT_PENDING:
+                self.stream_flags |= STREAM_PAUSED
         if self.stream_flags & STREAM_READABLE:
             self.relay_tunnel()
 
@@ -371,7 +377,9 @@ cdef class TcpUpstream(ServerSide):
         self.left_first = (self.stream_flags & STREAM_EOF) > (e.client.stream_flags & STREAM_EOF)
         clear_deadline(self)
         e.connected()
-        # The time to the connection is what is known of how fast the server is.
+        # The time to the connection is what is known of how fast the server is; none at all would say nothing.
+        if e.connected_us == e.attempt_us:
+            e.connected_us += 1
         e.response_us = e.connected_us
         e.response_started = True
         e.reason = NULL

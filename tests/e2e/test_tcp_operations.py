@@ -109,3 +109,18 @@ def _accepts(lb: Balancer) -> bool:
             return False
         Wire(sock).reset()
     return True
+
+
+def test_a_server_that_is_near_has_an_estimate_too(balancer: Balancers, tmp_path: Path) -> None:
+    """Connected to within the turn in which it was picked: least_time learns of that one as of any other."""
+    origin = Origin()
+    lb = tcp(balancer, origin, backend={"balance": "least_time"}, admin={"socket": f"{tmp_path}/admin"})
+    for end in session(lb, origin):
+        end.close()
+    asked = {"url": f"tcp://127.0.0.1:{lb.ports['web']}"}
+
+    def estimate() -> float | None:
+        told = Api(f"{tmp_path}/admin").ask("/v1/explain", "POST", asked).json
+        return told["balance"]["servers"][0]["latency"]
+
+    assert wait_until(lambda: estimate() is not None, what="an estimate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ import pytest
 
 from tests.e2e.balancer import Balancer, Balancers
 from tests.e2e.servers import Answering
+from tests.e2e.test_tunnel import ASK, SWITCH
+from tests.e2e.wire import PATIENCE, Origin
 from tests.helpers import wait_until
 
 ILL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 3\r\n\r\nill"
@@ -95,3 +98,28 @@ def test_no_more_requests_at_a_time_than_allowed(balancer: Balancers) -> None:
         assert refused == [503] * 3
         assert answers == [200] * 5 + [503] * 7
         assert server.most == 5
+
+
+def test_a_trial_that_becomes_a_websocket_has_gone_well(balancer: Balancers) -> None:
+    """It may last for hours: the verdict does not wait for its end."""
+    origin = Origin()
+    breaker = {"errors": "50%", "min_requests": 1, "open": "200ms", "trials": 1, "trial_time": "10m"}
+    lb = balancer(origin, backend={"outlier": False, "circuit_breaker": {**breaker, "scope": "backend"}})
+    client = lb.dial().get("/")
+    server, _ = origin.request()
+    server.answer("ill", "Connection: close", status="500 Internal Server Error").close()
+    assert client.response().status == 500
+    lb.complained(r"circuit breaker of backend app is open")
+
+    def let_in() -> bool:
+        nonlocal client
+        client = lb.dial().send(ASK)
+        return origin.sock in select.select([client.sock, origin.sock], [], [], PATIENCE)[0]
+
+    wait_until(let_in, what="the trial")
+    trial, _ = origin.request()
+    trial.send(SWITCH)
+    assert client.head().status == 101
+    lb.complained(r"circuit breaker of backend app is closed")
+    client.send("ping")
+    assert trial.exactly(4) == b"ping"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +176,25 @@ def test_a_server_that_tires_of_a_silent_client_has_not_failed(balancer: Balance
     assert lb.dial().send("x").silent(0.5)  # as long as the supervisor needs to look five times
     origin.accept()
     assert "EJECTED" not in lb.program.output
+
+
+def test_a_reset_that_a_write_is_told_of_first(balancer: Balancers) -> None:
+    """The client's words find the server's reset before anything is read: the session is broken off all the same."""
+    origin = Origin()
+    lb = balancer(
+        origin,
+        frontend=TCP,
+        backend={**TCP, "outlier": False, "circuit_breaker": {"errors": "50%", "min_requests": 1, "open": "10m"}},
+    )
+    client = lb.dial().send("x")
+    wire = origin.accept()
+    assert wire.exactly(1) == b"x"
+    os.kill(lb.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: Path(f"/proc/{lb.pid}/stat").read_text().rpartition(") ")[2][0] == "T", what="the stop")
+        client.send("y")
+        wire.reset()
+    finally:
+        os.kill(lb.pid, signal.SIGCONT)
+    assert client.ended() == "reset"
+    lb.complained(r"circuit breaker of server app/s0 is open for \S+ \S+: 1 of 1 requests failed")
