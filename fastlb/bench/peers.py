@@ -138,7 +138,10 @@ class Proxy(ABC):
 def first_line(argv: list[str], cwd: str | None = None) -> str:
     """What a program says of its version."""
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, check=False)
-    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "?")
+    told = next((line.strip() for line in done.stdout.splitlines() if line.strip()), "?")
+    return " ".join(
+        told.replace(argv[0], Path(argv[0]).name).split()
+    )  # Envoy says where it lies, which is nobody's business
 
 
 @dataclass(frozen=True, slots=True)
